@@ -13,6 +13,7 @@ seconds=$2
 
 mapfile -t targets < <(find "$build" -type f -executable -name '*_fuzz' | sort)
 [ ${#targets[@]} -gt 0 ] || { echo "fuzz: no target was built"; exit 1; }
+export ASAN_SYMBOLIZER_PATH=/usr/bin/llvm-symbolizer-22 UBSAN_OPTIONS=print_stacktrace=1
 share=$((seconds / ${#targets[@]}))
 [ "$share" -gt 0 ] || share=1
 for target in "${targets[@]}"; do

@@ -17,7 +17,8 @@ jobs=$(nproc)
 
 scripts/install_deps.sh core test || exit 1
 
-summaries=()   # one line for each stage
+summaries=()  # one line for each stage
+failed_stages=()
 tests_run=0
 tests_failed=0
 
@@ -56,7 +57,6 @@ stage_tidy() { scripts/tidy.sh; }
 stage_fuzz() { build fuzz && scripts/fuzz.sh build/fuzz "$fuzz_seconds"; }
 
 mkdir -p build
-status=0
 for stage in "${stages[@]}"; do
   if ! declare -F "stage_$stage" >/dev/null; then
     echo "test.sh: unknown stage '$stage' (${all_stages[*]})" >&2
@@ -69,7 +69,7 @@ for stage in "${stages[@]}"; do
     result=ok
   else
     result=FAILED
-    status=1
+    failed_stages+=("$stage")
   fi
   summaries+=("$(printf '%-8s %-7s %4d s  %s' "$stage" "$result" $((SECONDS - started)) "$detail")")
 done
@@ -83,4 +83,7 @@ if [ "$tests_run" -gt 0 ]; then
   echo "$(((tests_run - tests_failed) * 100 / tests_run))% tests passed," \
     "$tests_failed tests failed out of $tests_run"
 fi
-exit "$status"
+if [ ${#failed_stages[@]} -gt 0 ]; then
+  echo "FAILED: ${failed_stages[*]}"
+  exit 1
+fi
