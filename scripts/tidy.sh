@@ -12,6 +12,8 @@ cmake --preset clang >/dev/null
 files=("$@")
 if [ ${#files[@]} -eq 0 ]; then
   mapfile -t files < <(find src -name '*.cpp' ! -name '*_test.cpp' | sort)
+  umbrella=build/clang/tests/headers/peeper_peeper_hpp.cpp
+  [ -f "$umbrella" ] && files+=("$umbrella")
 fi
 [ ${#files[@]} -gt 0 ] || { echo "tidy: no sources"; exit 0; }
 printf '%s\0' "${files[@]}" |
