@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which types can be a kept state, and a readable reason where one cannot.
+//
+// A state must be copyable (a plain field rolls back from a copy of its last committed value) and
+// must own all it means: what a pointer points to would change behind the keeper's back and come
+// back neither after a crash nor in another OS process. It need not be default constructible: the
+// first value comes from the options or from init, and nothing here makes another one.
+//
+// THREADS: pure functions of types.
+//
+//   static_assert(peeper::keepable<my_state>);
+//   peeper::detail::explain_keepable<my_state>();   // fails with the reason, naming the member
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+
+#include <peeper/kept/reflect.hpp>
+
+namespace peeper::detail {
+
+enum class obstacle {
+  none,
+  pointer,
+  reference,
+  function,
+  view,
+  move_only,
+  read_only,
+  throwing_move,
+  no_default,
+};
+
+template <class T>
+inline constexpr bool is_span = false;
+template <class T, std::size_t N>
+inline constexpr bool is_span<std::span<T, N>> = true;
+
+template <class T>
+inline constexpr bool is_shared_mutable = false;
+template <class T>
+inline constexpr bool is_shared_mutable<std::shared_ptr<T>> = !std::is_const_v<T>;
+template <class T>
+inline constexpr bool is_shared_mutable<std::weak_ptr<T>> = true;
+
+template <class T>
+inline constexpr bool is_callable_wrapper = false;
+template <class F>
+inline constexpr bool is_callable_wrapper<std::function<F>> = true;
+
+/// Rollback puts an old value back by moving or swapping it, and must not fail.
+template <class T>
+concept restorable = std::is_nothrow_move_assignable_v<T> || std::is_nothrow_swappable_v<T>;
+
+template <class T, class... Seen>
+inline constexpr bool seen = (false || ... || std::is_same_v<T, Seen>);
+
+/// What keeps T from being kept; looks into fields, alternatives and elements. `Seen` stops at
+/// types that contain themselves, such as struct tree { std::vector<tree> children; }.
+template <class T, class... Seen>
+consteval obstacle obstacle_of() {
+  if constexpr (std::is_reference_v<T>) {
+    return obstacle::reference;
+  } else if constexpr (is_instance_of<T, std::reference_wrapper>) {
+    return obstacle::reference;
+  } else if constexpr (std::is_function_v<T> || std::is_member_function_pointer_v<T> ||
+                       is_callable_wrapper<T> ||
+                       (std::is_pointer_v<T> && std::is_function_v<std::remove_pointer_t<T>>)) {
+    return obstacle::function;
+  } else if constexpr (std::is_pointer_v<T> || is_shared_mutable<T>) {
+    return obstacle::pointer;
+  } else if constexpr (is_instance_of<T, std::basic_string_view> || is_span<T>) {
+    return obstacle::view;
+  } else if constexpr (seen<T, Seen...>) {
+    return obstacle::none;
+  } else if constexpr (kept<T>) {
+    return T::template element_obstacle<T, Seen...>();
+  } else if constexpr (structure<T>) {
+    obstacle found = obstacle::none;
+    all_indices<field_count<T>>([&](auto i) {
+      found = obstacle_of<field_type<i, T>, T, Seen...>();
+      return found == obstacle::none;
+    });
+    if (found != obstacle::none) return found;
+    if (!std::is_copy_constructible_v<T>) return obstacle::move_only;
+    // Members are fine by themselves, so it is a const or a reference among them, or the class
+    // that forbids assignment.
+    return tuple_like<T> || std::is_copy_assignable_v<T> ? obstacle::none : obstacle::read_only;
+  } else if constexpr (variant_like<T>) {
+    obstacle found = obstacle::none;
+    all_indices<std::variant_size_v<T>>([&](auto i) {
+      using alternative = std::variant_alternative_t<i, T>;
+      found = obstacle_of<alternative, T, Seen...>();
+      if (found == obstacle::none && holds_kept<T>) {
+        // See restore(): an alternative has to be brought back where memory cannot be asked for.
+        if (holds_kept<alternative> && !std::is_nothrow_default_constructible_v<alternative>) {
+          found = obstacle::no_default;
+        } else if (!holds_kept<alternative> && !std::is_nothrow_move_constructible_v<alternative>) {
+          found = obstacle::throwing_move;
+        }
+      }
+      return found == obstacle::none;
+    });
+    return found;
+  } else if constexpr (optional_like<T>) {
+    using value = typename T::value_type;
+    constexpr obstacle found = obstacle_of<value, T, Seen...>();
+    if (found != obstacle::none) return found;
+    return holds_kept<T> && !std::is_nothrow_default_constructible_v<value> ? obstacle::no_default
+                                                                            : obstacle::none;
+  } else if constexpr (array_like<T> || std::ranges::range<T>) {
+    // A std::vector says it is copyable even where its elements are not: look at them.
+    using value = std::remove_cv_t<std::ranges::range_value_t<T>>;
+    if constexpr (!std::is_same_v<value, T>) {
+      constexpr obstacle found = obstacle_of<value, T, Seen...>();
+      if (found != obstacle::none) return found;
+    }
+    return std::is_copy_constructible_v<T> ? obstacle::none : obstacle::move_only;
+  } else {
+    if (!std::is_copy_constructible_v<T>) return obstacle::move_only;
+    return std::is_copy_assignable_v<T> ? obstacle::none : obstacle::read_only;
+  }
+}
+
+/// For types that hold kept containers: whether each plain leaf can be put back without failing.
+/// (A state without kept containers may hold anything copyable: it is exchanged as a whole.)
+template <class T>
+consteval bool leaves_restorable() {
+  if constexpr (!holds_kept<T>) {
+    return restorable<T>;
+  } else if constexpr (structure<T>) {
+    return all_indices<field_count<T>>(
+        [](auto i) { return leaves_restorable<field_type<i, T>>(); });
+  } else if constexpr (array_like<T> || optional_like<T>) {
+    return leaves_restorable<typename T::value_type>();
+  } else if constexpr (variant_like<T>) {
+    return all_indices<std::variant_size_v<T>>(
+        [](auto i) { return leaves_restorable<std::variant_alternative_t<i, T>>(); });
+  } else {
+    return true;
+  }
+}
+
+template <class T>
+consteval obstacle state_obstacle() {
+  if constexpr (std::is_const_v<T> || std::is_volatile_v<T>) {
+    return obstacle::read_only;
+  } else if constexpr (!std::is_object_v<T>) {
+    return std::is_function_v<T> ? obstacle::function : obstacle::reference;
+  } else {
+    constexpr obstacle found = obstacle_of<T>();
+    if constexpr (found == obstacle::none && holds_kept<T>) {
+      return leaves_restorable<T>() ? obstacle::none : obstacle::throwing_move;
+    } else {
+      return found;
+    }
+  }
+}
+
+/// One instantiation for each member that cannot be kept: compilers print `Owner`, `Index` (counted
+/// from 0) and `Member` with the message.
+template <class Owner, std::size_t Index, class Member, obstacle Found>
+consteval void explain_member() {
+  static_assert(
+      Found != obstacle::pointer,
+      "peeper: a state cannot hold a pointer (raw, or shared to something that can "
+      "change): what it points to is neither rolled back nor kept. Hold the value itself, "
+      "a key into a kept container, or std::shared_ptr<const T>");
+  static_assert(Found != obstacle::reference,
+                "peeper: a state cannot hold a reference: what it refers to is neither rolled back "
+                "nor kept. Hold the value itself");
+  static_assert(Found != obstacle::function,
+                "peeper: a state cannot hold a function (std::function, function pointer): what it "
+                "captured is not kept. Hold data and choose the function in the handler, or make "
+                "the function a member of the server class");
+  static_assert(Found != obstacle::view,
+                "peeper: a state cannot hold a view (std::string_view, std::span): it does not own "
+                "what it shows. Hold std::string or a container");
+  static_assert(Found != obstacle::move_only,
+                "peeper: a move-only member of a state cannot be kept because the keeper rolls a "
+                "crashed callback back from a copy of the last committed value. Make it copyable, "
+                "or make it a member of the server class, which init rebuilds");
+  static_assert(Found != obstacle::read_only,
+                "peeper: a state with a const or reference member, or without assignment, cannot "
+                "be kept because rolling back assigns the old value");
+  static_assert(Found != obstacle::throwing_move,
+                "peeper: the move assignment of this member may throw, and beside (or in) kept "
+                "containers rolling back must not fail. Make it noexcept, or wrap the member in "
+                "peeper::kept_value<T>");
+  static_assert(Found != obstacle::no_default,
+                "peeper: an alternative of std::variant, or the value of std::optional, that has "
+                "kept containers in it must be default constructible without throwing: rolling "
+                "back makes an empty one and fills it. Give it such a constructor, or wrap the "
+                "variant in peeper::kept_value<T>");
+}
+
+template <class Owner, std::size_t Index, class T, bool BesideKept, class... Seen>
+consteval void explain_type() {
+  if constexpr (obstacle_of<T>() != obstacle::none && structure<T> && !seen<T, Seen...>) {
+    for_each_index<field_count<T>>(
+        [](auto i) { explain_type<T, i, field_type<i, T>, BesideKept, T, Seen...>(); });
+    constexpr bool in_a_field = !all_indices<field_count<T>>(
+        [](auto i) { return obstacle_of<field_type<i, T>>() == obstacle::none; });
+    if constexpr (!in_a_field) explain_member<Owner, Index, T, obstacle_of<T>()>();
+  } else if constexpr (obstacle_of<T>() != obstacle::none) {
+    explain_member<Owner, Index, T, obstacle_of<T>()>();
+  } else if constexpr (BesideKept && !leaves_restorable<T>()) {
+    if constexpr (structure<T> && holds_kept<T>) {
+      for_each_index<field_count<T>>(
+          [](auto i) { explain_type<T, i, field_type<i, T>, BesideKept, T, Seen...>(); });
+    } else {
+      explain_member<Owner, Index, T, obstacle::throwing_move>();
+    }
+  }
+}
+
+}  // namespace peeper::detail
+
+namespace peeper {
+
+/// A type that the keeper in memory can keep.
+template <class State>
+concept keepable = detail::state_obstacle<State>() == detail::obstacle::none;
+
+}  // namespace peeper
+
+namespace peeper::detail {
+
+/// Does nothing for a keepable State; else fails to compile with the reason.
+template <class State>
+consteval void explain_keepable() {
+  if constexpr (!keepable<State>) {
+    if constexpr (!std::is_object_v<State> || std::is_const_v<State> || std::is_volatile_v<State>) {
+      explain_member<State, 0, State, state_obstacle<State>()>();
+    } else {
+      explain_type<State, 0, State, holds_kept<State>>();
+    }
+  }
+}
+
+}  // namespace peeper::detail
