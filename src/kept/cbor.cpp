@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cbor.h>
+
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <stdexcept>
 #include <utility>
-
-#include <cbor.h>
 
 #include <peeper/codec/cbor.hpp>
 
@@ -138,16 +139,21 @@ void cbor_writer::close() {
   settle(at, cbor_encode_break(at, 1));
 }
 
-void cbor_writer::truncate(std::size_t size) noexcept {
-  bytes_.resize(size);
-}
+void cbor_writer::truncate(std::size_t size) noexcept { bytes_.resize(size); }
 
-std::vector<std::byte> cbor_writer::take() noexcept {
-  return std::exchange(bytes_, {});
-}
+std::vector<std::byte> cbor_writer::take() noexcept { return std::exchange(bytes_, {}); }
 
 void cbor_writer::shrink(std::size_t limit_bytes) noexcept {
   if (bytes_.capacity() > limit_bytes) std::vector<std::byte>{}.swap(bytes_);
+}
+
+cbor_writer::nesting::nesting(cbor_writer& writer) : writer_(writer) {
+  if (writer_.depth_ >= nesting_limit) {
+    throw std::length_error(
+        "peeper: a value nests too deep to be encoded; keep a recursive structure flat, as a kept "
+        "container of nodes that name each other by key");
+  }
+  ++writer_.depth_;
 }
 
 // ---------------------------------------------------------------------------- cbor_reader
@@ -356,15 +362,11 @@ bool cbor_reader::skip() {
         if (!count_fits(got.number, 2)) return false;
         owed += 2 * got.number;
         break;
-      case item::type::tag:
-        owed += 1;
-        break;
+      case item::type::tag: owed += 1; break;
       case item::type::open_array:
       case item::type::open_other:
-      case item::type::close:
-        return fail("items of unknown length are not accepted here");
-      default:
-        break;
+      case item::type::close: return fail("items of unknown length are not accepted here");
+      default: break;
     }
     if (owed > left()) return fail("announces more items than the input can hold");
   }

@@ -24,6 +24,13 @@
 
 namespace peeper {
 
+/// The format that docs/encoding.md describes; the first item of every encoding.
+inline constexpr std::uint64_t encoding_version = 1;
+
+/// How deep a value may nest. Types may be recursive, and then the data decides how deep: reading
+/// must not overflow a stack, and nothing may be written that could not be read again.
+inline constexpr unsigned nesting_limit = 128;
+
 /// Why an encoding was refused. `offset` counts bytes from the start of what was given.
 struct decode_error {
   std::size_t offset = 0;
@@ -61,11 +68,24 @@ class cbor_writer {
   /// Gives memory beyond `limit_bytes` back. REQUIRES: size() == 0.
   void shrink(std::size_t limit_bytes) noexcept;
 
+  /// One level of nesting, as long as it lives. Throws std::length_error beyond nesting_limit.
+  class nesting {
+   public:
+    explicit nesting(cbor_writer& writer);
+    ~nesting() { --writer_.depth_; }
+    nesting(const nesting&) = delete;
+    nesting& operator=(const nesting&) = delete;
+
+   private:
+    cbor_writer& writer_;
+  };
+
  private:
   unsigned char* grow(std::size_t count);
   void settle(unsigned char* start, std::size_t written) noexcept;
 
   std::vector<std::byte> bytes_;
+  unsigned depth_ = 0;
 };
 
 /// Reads CBOR items from bytes somebody else wrote. A function that returns false has recorded
@@ -106,7 +126,7 @@ class cbor_reader {
   /// REQUIRES: failed().
   [[nodiscard]] decode_error error() const { return *error_; }
 
-  /// Bounds recursion: types may be recursive, and then the input decides how deep.
+  /// One level of nesting, as long as it lives.
   class nesting {
    public:
     explicit nesting(cbor_reader& reader) noexcept : reader_(reader) { ++reader_.depth_; }
@@ -114,14 +134,12 @@ class cbor_reader {
     nesting(const nesting&) = delete;
     nesting& operator=(const nesting&) = delete;
     [[nodiscard]] bool ok() const {
-      return reader_.depth_ <= depth_limit || reader_.fail("nested too deep");
+      return reader_.depth_ <= nesting_limit || reader_.fail("nested too deep");
     }
 
    private:
     cbor_reader& reader_;
   };
-
-  static constexpr unsigned depth_limit = 64;
 
  private:
   struct item;

@@ -364,8 +364,7 @@ void restore(T& object, saved<T>&& old) noexcept {
     for_each_index<field_count<T>>(
         [&](auto i) { restore(field<i>(object), std::move(std::get<i>(old))); });
   } else if constexpr (array_like<T>) {
-    for (std::size_t i = 0; i < object.size(); ++i)
-      restore(object[i], std::move(old[i]));
+    for (std::size_t i = 0; i < object.size(); ++i) restore(object[i], std::move(old[i]));
   } else if constexpr (optional_like<T>) {
     if (!old) {
       object.reset();
