@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Looking into servers and steering them from outside (OTP's sys, plus what keeping a state adds):
+/// stop, kill, suspend, inspect, edit, statistics, trace, poison messages.
+///
+///     peeper::edit(c, [](int& n) { n = 0; });                 // committed like a callback
+///     peeper::kill(peeper::worker_of(c));                     // its successor has the state
+///     auto n = peeper::inspect(c, [](const int& s) { return s; }).value();
+///
+/// They are messages: they wait their turn behind what the same sender sent before (kill does not).
+/// THREADS: any; not a server on itself (call_errc::calling_self).
+/// CRASH: nothing here survives the server; what it committed does.
+#pragma once
+
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <peeper/detail/branch.hpp>
+#include <peeper/detail/system_call.hpp>
+#include <peeper/poison.hpp>
+#include <peeper/ref.hpp>
+#include <peeper/server.hpp>
+#include <peeper/statistics.hpp>
+#include <peeper/trace.hpp>
+
+namespace peeper {
+
+// --- the three processes of a server -------------------------------------------------------------
+
+/// The worker that runs now. After a crash it is another.
+template <class S>
+[[nodiscard]] pid worker_of(const ref<S>& r) noexcept {
+  return r ? r.cell()->make_pid(process_role::worker) : pid{};
+}
+template <class S>
+[[nodiscard]] pid keeper_of(const ref<S>& r) noexcept {
+  return r ? r.cell()->make_pid(process_role::keeper) : pid{};
+}
+template <class S>
+[[nodiscard]] pid supervisor_of(const ref<S>& r) noexcept {
+  return r ? r.cell()->make_pid(process_role::supervisor) : pid{};
+}
+/// True if that very incarnation lives.
+[[nodiscard]] bool alive(pid id) noexcept;
+
+/// Ends that process, untrappably (OTP's `kill`). From this moment it can commit nothing (P5): a
+/// callback that is running is rolled back when it returns. Worker, keeper, supervisor: restarted
+/// with the state. A server's own pid: the server ends, for good.
+/// RETURNS: false if it was dead already.
+bool kill(pid id) noexcept;
+
+namespace detail {
+
+template <class R, class F>
+[[nodiscard]] std::expected<R, call_error> ask_system(const process_ptr<branch>& server, F f,
+                                                      duration limit, message_kind kind) {
+  if (!server) return std::unexpected{call_error{call_errc::noproc, "<no server>"}};
+  auto* sent = new system_call<R, F>{kind, std::move(f)};
+  const request_ptr<typed_request<R>> r{sent};
+  sent->deadline = deadline_for(server.get(), limit);
+  if (!server->call(*sent, *r, limit >= std::chrono::seconds{1})) {
+    return std::unexpected{call_error{call_errc::timed_out, server->display_name()}};
+  }
+  return std::move(r->result());
+}
+
+[[nodiscard]] std::expected<void, stop_error> to_stop_result(
+    const std::expected<void, call_error>& stopped);
+
+}  // namespace detail
+
+/// Ends the server for good: terminate runs, monitors and links learn `reason`, names are free.
+///
+/// `limit`: how long to wait for its end (OTP's default: without limit).
+template <class S>
+std::expected<void, stop_error> stop(const ref<S>& server,
+                                     exit_reason reason = exit_reason::normal(),
+                                     duration limit = infinity) {
+  const auto stopped = detail::ask_system<void>(
+      server.cell(), [reason](detail::branch& b) { b.system_stop(reason); }, limit,
+      detail::message_kind::system);
+  return detail::to_stop_result(stopped);
+}
+
+/// From now on messages wait; system calls are answered (sys:suspend).
+template <class S>
+std::expected<void, call_error> suspend(const ref<S>& server,
+                                        duration limit = default_call_timeout) {
+  return detail::ask_system<void>(
+      server.cell(), [](detail::branch& b) { b.system_suspend(); }, limit,
+      detail::message_kind::system);
+}
+template <class S>
+std::expected<void, call_error> resume(const ref<S>& server,
+                                       duration limit = default_call_timeout) {
+  return detail::ask_system<void>(
+      server.cell(), [](detail::branch& b) { b.system_resume(); }, limit,
+      detail::message_kind::system);
+}
+
+/// Runs look(const state&) between two callbacks and returns what it returns. What it throws is
+/// call_errc::crashed and hurts nobody.
+template <class S, class F>
+[[nodiscard]] auto inspect(const ref<S>& server, F look, duration limit = default_call_timeout)
+    -> std::expected<std::invoke_result_t<F&, const detail::state_of<S>&>, call_error> {
+  using result = std::invoke_result_t<F&, const detail::state_of<S>&>;
+  static_assert(!std::is_reference_v<result>, "inspect must return a copy, not a reference");
+  return detail::ask_system<result>(
+      server.cell(),
+      [look = std::move(look)](detail::branch& b) mutable -> result {
+        return look(std::as_const(static_cast<detail::server_cell<S>&>(b).committed_state()));
+      },
+      limit, detail::message_kind::system);
+}
+
+/// Runs change(state&) as a callback: checked by valid(), committed; if it throws, nothing of it
+/// has happened (sys:replace_state keeps the old state on failure) and the worker lives on.
+template <class S, class F>
+std::expected<void, call_error> edit(const ref<S>& server, F change,
+                                     duration limit = default_call_timeout) {
+  auto done = detail::ask_system<std::expected<void, exit_reason>>(
+      server.cell(),
+      [change = std::move(change)](detail::branch& b) mutable {
+        auto& cell = static_cast<detail::server_cell<S>&>(b);
+        return b.system_edit([&] { change(cell.lent_state()); });
+      },
+      limit, detail::message_kind::system);
+  if (!done) return std::unexpected{std::move(done.error())};
+  if (!*done) return std::unexpected{call_error{call_errc::crashed, server.name(), done->error()}};
+  return {};
+}
+
+template <class S>
+[[nodiscard]] std::expected<statistics, call_error> statistics_of(
+    const ref<S>& server, duration limit = default_call_timeout) {
+  return detail::ask_system<statistics>(
+      server.cell(), [](detail::branch& b) { return b.system_statistics(); }, limit,
+      detail::message_kind::system);
+}
+
+/// Tells `sink` of every callback's begin and end; an empty sink ends it. Free when off.
+template <class S>
+std::expected<void, call_error> trace(const ref<S>& server, trace_sink sink,
+                                      duration limit = default_call_timeout) {
+  return detail::ask_system<void>(
+      server.cell(),
+      [sink = std::move(sink)](detail::branch& b) mutable { b.system_trace(std::move(sink)); },
+      limit, detail::message_kind::system);
+}
+
+// --- poison messages (P3) ------------------------------------------------------------------------
+
+/// What was set aside, oldest first.
+template <class S>
+[[nodiscard]] std::expected<std::vector<poison_info>, call_error> list_poison(
+    const ref<S>& server, duration limit = default_call_timeout) {
+  return detail::ask_system<std::vector<poison_info>>(
+      server.cell(), [](detail::branch& b) { return b.system_poison(); }, limit,
+      detail::message_kind::system);
+}
+/// Puts it back at the end of the mailbox; a call's answer then goes to nobody (its caller has been
+/// told of the crash). RETURNS: false if there is no such message, or it is not replayable.
+template <class S>
+std::expected<bool, call_error> replay_poison(const ref<S>& server, std::uint64_t id,
+                                              duration limit = default_call_timeout) {
+  return detail::ask_system<bool>(
+      server.cell(), [id](detail::branch& b) { return b.system_replay(id); }, limit,
+      detail::message_kind::system);
+}
+template <class S>
+std::expected<bool, call_error> discard_poison(const ref<S>& server, std::uint64_t id,
+                                               duration limit = default_call_timeout) {
+  return detail::ask_system<bool>(
+      server.cell(), [id](detail::branch& b) { return b.system_discard(id); }, limit,
+      detail::message_kind::system);
+}
+
+}  // namespace peeper

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// `branch`: one server: supervisor, keeper and worker in one cell, and the callback loop
+/// (take -> run -> commit -> publish) without types. `server_cell<S>` adds the types.
+///
+///     starting --init ok--> running --(crash)--> restarting --init ok--> running
+///         |                    |                     |    (only while a back-off timer runs)
+///         +--init failed--+    +--stop, P7, parent---+
+///                         v    v
+///                         ended
+///
+/// Beside that, user messages wait while the server is suspended (sys) or its callback awaits.
+///
+/// THREADS: what is marked "any thread"; everything else: the claim's holder.
+/// CRASH: of a callback, at any point before commit(): nothing of it has happened; after: all of
+/// it.
+#pragma once
+
+#include <atomic>
+#include <coroutine>
+#include <cstdint>
+#include <expected>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <typeinfo>
+#include <vector>
+
+#include <boost/intrusive/list_hook.hpp>
+
+#include <peeper/detail/execution.hpp>
+#include <peeper/detail/process.hpp>
+#include <peeper/detail/request.hpp>
+#include <peeper/error.hpp>
+#include <peeper/info.hpp>
+#include <peeper/options.hpp>
+#include <peeper/poison.hpp>
+#include <peeper/statistics.hpp>
+#include <peeper/trace.hpp>
+
+namespace peeper::detail {
+
+struct branch_extras;
+struct mailbox_limit;
+
+/// A coroutine handler that waits for something; its execution waits with it.
+struct suspended_callback {
+  suspended_callback(branch& self, message* handled, std::uint32_t generation)
+      : ex{self, handled, generation} {}
+  suspended_callback(const suspended_callback&) = delete;
+  suspended_callback& operator=(const suspended_callback&) = delete;
+  ~suspended_callback();
+
+  execution ex;
+  /// Goes on with the coroutine. RETURNS: true if it has ended. Throws what its body threw.
+  std::move_only_function<bool()> resume;
+  /// The innermost coroutine, which waits.
+  std::coroutine_handle<> leaf;
+  /// The number of the await that it waits in; others are stale.
+  std::uint64_t await_id = 0;
+};
+
+/// Callbacks run on their callers' threads at most this deep; below, a pool thread takes over.
+inline constexpr std::uint32_t inline_depth_max = 16;
+
+class branch : public process, public boost::intrusive::list_base_hook<> {
+ public:
+  enum class status : std::uint8_t { starting, running, restarting, ended };
+
+  // --- process
+  [[nodiscard]] bool run(unsigned budget) noexcept override;
+  [[nodiscard]] std::uint32_t generation_of(process_role role) const noexcept override;
+  [[nodiscard]] std::string display_name() const override;
+  bool kill(pid which) noexcept override;
+
+  // --- start
+  /// Registers the name, becomes a child of the root, runs the first init. REQUIRES: the creator's
+  /// claim. On failure the server has ended.
+  [[nodiscard]] std::expected<void, start_error> start();
+  [[nodiscard]] const branch_options& options() const noexcept { return *options_; }
+
+  // --- the client's side; any thread
+  /// Sends, or stages inside a callback, a message that nobody waits for. Takes it. A full mailbox
+  /// is met as options().mailbox says.
+  [[nodiscard]] std::expected<void, cast_error> send(message* m) noexcept;
+  /// Sends a call (the server's reference goes along) and waits until m->deadline. `r` is part of
+  /// `m`. May run it on this thread.
+  /// RETURNS: true if `r` is done; false if the deadline passed first.
+  /// `patient`: the time-out is long enough for the caller's thread to run the callback.
+  [[nodiscard]] bool call(message& m, request& r, bool patient) noexcept;
+  /// Sends or stages a call whose answer is fetched later.
+  void ask(message& m) noexcept;
+  /// Waits for an answer that this server owes, letting go what is staged up to `asked`.
+  enum class wait_outcome : std::uint8_t { done, timed_out, cycle };
+  [[nodiscard]] wait_outcome wait(request& r, const message* asked, time_point deadline) noexcept;
+  /// For coroutines: the cycle check and the letting go, without the waiting (then `timed_out`).
+  [[nodiscard]] wait_outcome prepare_await(request& r, const message* asked) noexcept;
+  void end_await() noexcept;
+  /// "a -> b -> a": how this server's waiting comes back to the server that runs here.
+  [[nodiscard]] std::string cycle_with_current() const;
+  /// Pushes a library message at once, also from inside a callback. Takes it.
+  /// RETURNS: false (it has been released) if the server has ended.
+  bool push_or_release(message* m) noexcept;
+  /// An info from the library or by pid. Any thread; drops it if the server has ended.
+  virtual void deliver(const down& info) noexcept = 0;
+  virtual void deliver(const exit_signal& info) noexcept = 0;
+  virtual void deliver(any_message info) noexcept = 0;
+  [[nodiscard]] virtual const std::type_info& server_type() const noexcept = 0;
+  [[nodiscard]] pid server_pid() const noexcept { return make_pid(process_role::server); }
+
+  // --- monitors and links; any thread
+  void watch(std::uint64_t monitor_id, pid watched, branch& watcher) noexcept;
+  void unwatch(std::uint64_t monitor_id) noexcept;
+  void start_watching(std::uint64_t monitor_id, pid watched);
+  /// RETURNS: what it watched; empty if the monitor was over (its DOWN is stale then).
+  [[nodiscard]] pid stop_watching(std::uint64_t monitor_id) noexcept;
+  static void link(branch& a, branch& b) noexcept;
+  static void unlink(branch& a, branch& b) noexcept;
+  void remove_link(pid other) noexcept;
+
+  // --- for the typed layer, inside a callback
+  void unexpected_info(std::string_view type) noexcept;
+  /// The state is about to be lent for writing: a crash must roll it back.
+  static void lend_state() noexcept { current_execution()->mutating = true; }
+  /// REQUIRES: a coroutine handler is being made or runs.
+  [[nodiscard]] suspended_callback& suspended() noexcept { return *awaiting_; }
+  void resume_suspended(std::uint64_t await_id) noexcept;
+
+  // --- system messages, with the claim
+  void system_suspend() noexcept;
+  void system_resume() noexcept;
+  void system_stop(exit_reason reason) noexcept;
+  void system_exit_signal(pid from, const exit_reason& reason) noexcept;
+  void system_shutdown() noexcept;
+  void system_killed(pid which) noexcept;
+  void system_restart_now() noexcept;
+  void system_timeout_tick() noexcept;
+  [[nodiscard]] statistics system_statistics() const noexcept;
+  [[nodiscard]] std::vector<poison_info> system_poison() const;
+  [[nodiscard]] bool system_replay(std::uint64_t id);
+  [[nodiscard]] bool system_discard(std::uint64_t id) noexcept;
+  void system_trace(trace_sink sink);
+  /// Runs `body` as a callback of its own: committed if it returns, rolled back if it throws.
+  [[nodiscard]] std::expected<void, exit_reason> system_edit(
+      const std::function<void()>& body) noexcept;
+  void trap_exits(bool on) noexcept { traps_exits_ = on; }
+  [[nodiscard]] bool traps_exits() const noexcept { return traps_exits_; }
+  [[nodiscard]] bool worker_lives() const noexcept { return status_ == status::running; }
+  [[nodiscard]] branch_extras& more();
+  [[nodiscard]] std::uint64_t start_order() const noexcept { return start_order_; }
+  void mark_timers_used() noexcept { has_timers_ = true; }
+
+ protected:
+  branch(runtime_core& rt, std::shared_ptr<const branch_options> options);
+  ~branch() override;
+
+  // --- what the typed layer knows how to do
+  /// Makes the worker and runs init. Sets next. On the first start takes the state that init made.
+  virtual void worker_start(bool first) = 0;
+  virtual void worker_destroy() noexcept = 0;
+  virtual void worker_terminate(const exit_reason& reason) = 0;
+  virtual void state_begin() = 0;
+  virtual void state_prepare() = 0;
+  virtual void state_commit() noexcept = 0;
+  virtual void state_rollback() noexcept = 0;
+  virtual void state_destroy() noexcept = 0;
+  virtual void hibernate() noexcept = 0;
+  [[nodiscard]] virtual message* make_timeout_message() = 0;
+
+ private:
+  friend class runtime_core;
+
+  // --- the loop
+  [[nodiscard]] bool blocked() const noexcept {
+    return suspended_ || status_ != status::running || awaiting_ != nullptr;
+  }
+  [[nodiscard]] message* next_message() noexcept;
+  /// Runs `m` if its turn is now, or queues it; then gives the claim back. REQUIRES: the claim and
+  /// a reference of the caller's own.
+  void run_claimed(message& m) noexcept;
+  void give_claim_back() noexcept;
+  void handle(message* m) noexcept;
+  void run_callback(message* m) noexcept;
+  void run_coroutine(message* m) noexcept;
+  void continue_coroutine(const std::function<bool()>& step) noexcept;
+  void finish_callback(execution& ex, message* m) noexcept;
+  void crashed(execution* ex, message* m, const exit_reason& reason, bool terminate) noexcept;
+  void apply_next(next_step& next) noexcept;
+  void reached(std::string_view point) noexcept;
+  [[nodiscard]] bool set_aside(message* m, const exit_reason& reason) noexcept;
+  void run_terminate(const exit_reason& reason) noexcept;
+  [[nodiscard]] bool count_restart(const exit_reason& reason) noexcept;
+  void restart(exit_reason reason) noexcept;
+  /// RETURNS: nothing, or why init failed.
+  [[nodiscard]] std::expected<void, exit_reason> run_init(bool first) noexcept;
+  void worker_died(const exit_reason& reason) noexcept;
+  void end(const exit_reason& reason) noexcept;
+  void drop(message* m, const exit_reason& reason) noexcept;
+  void notify_watchers(pid dead, const exit_reason& reason) noexcept;
+  void notify_links(const exit_reason& reason) noexcept;
+  void arm_timeout(duration after) noexcept;
+  void arm_tick(time_point at) noexcept;
+  void log_crash(const message* m, const exit_reason& reason) noexcept;
+  void kill_worker(const exit_reason& reason) noexcept;
+  void run_timeout() noexcept;
+  void trace(trace_point point, const message* m) noexcept;
+  enum class place_error : std::uint8_t { full, dropped, gone };
+  [[nodiscard]] std::expected<void, place_error> reserve_place(time_point deadline,
+                                                               message& m) noexcept;
+  void give_place_back(message& m) noexcept;
+  [[nodiscard]] bool find_cycle(const branch& caller, std::string& path) const noexcept;
+  void describe_cycle(const branch& caller, std::string& path) const noexcept;
+
+  // constant after construction
+  std::shared_ptr<const branch_options> options_;
+  std::unique_ptr<mailbox_limit> limit_;
+
+  // any thread
+  std::atomic<std::uint32_t> supervisor_generation_;
+  std::atomic<std::uint32_t> keeper_generation_;
+  std::atomic<std::uint32_t> worker_generation_;  ///< P5: the only worker that may commit
+  std::atomic<std::uint64_t> waits_for_{0};       ///< server pid that a callback of ours waits for
+
+  // owned by the claim's holder
+  std::uint32_t running_generation_ = 0;  ///< of the worker object that exists
+  status status_ = status::starting;
+  bool suspended_ = false;
+  bool traps_exits_ = false;
+  bool timeout_when_empty_ = false;
+  bool has_timers_ = false;
+  bool traced_ = false;
+  std::uint32_t crashes_ = 0;
+  std::uint32_t restarts_ = 0;
+  std::uint32_t unexpected_ = 0;
+  std::uint32_t expired_ = 0;
+  std::uint64_t handled_ = 0;
+  std::uint64_t start_order_ = 0;
+  message* continuation_ = nullptr;
+  time_point timeout_at_ = time_point::max();
+  std::unique_ptr<suspended_callback> awaiting_;
+  std::unique_ptr<branch_extras> more_;
+};
+
+/// The server that runs on this thread; null on a foreign thread.
+[[nodiscard]] inline branch* current_branch() noexcept {
+  const execution* e = current_execution();
+  return e == nullptr ? nullptr : e->self;
+}
+
+[[nodiscard]] environment& env_of(const branch& b) noexcept;
+/// `limit` from now; cheap (a coarse clock) where a millisecond does not matter. Null: now.
+[[nodiscard]] time_point deadline_for(const branch* target, duration limit) noexcept;
+/// OTP's 5 s, or what is left of the request that the running callback handles.
+[[nodiscard]] time_point default_deadline(const branch* target) noexcept;
+
+}  // namespace peeper::detail

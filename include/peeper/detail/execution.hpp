@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// `execution`: one run of a callback: what it handles, and the effects that wait for its commit.
+///
+/// THREADS: the one that runs the callback; a suspended coroutine carries its execution along.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include <peeper/detail/message.hpp>
+#include <peeper/exit_reason.hpp>
+#include <peeper/time.hpp>
+
+namespace peeper::detail {
+
+/// What the callback asked to happen next; set by the typed layer from the returned shape.
+struct next_step {
+  enum class kind : std::uint8_t { none, timeout, hibernate, stop };
+  kind what = kind::none;
+  bool reply_ready = false;  ///< call: the answer is stored and leaves at commit
+  bool suspended = false;    ///< the handler is a coroutine that has not ended yet
+  duration timeout{};
+  exit_reason reason;               ///< for stop
+  message* continuation = nullptr;  ///< owned; runs before anything queued
+};
+
+struct execution {
+  execution(branch& self_branch, message* handled, std::uint32_t worker_generation) noexcept
+      : self{&self_branch}, current{handled}, generation{worker_generation} {}
+  execution(const execution&) = delete;
+  execution& operator=(const execution&) = delete;
+  ~execution() { discard(); }
+
+  branch* self;
+  message* current;            ///< null in init, terminate and edits
+  std::uint32_t generation;    ///< P5: the worker that runs this; fenced at commit
+  bool mutating = false;       ///< the state has been lent for writing
+  std::uint32_t depth = 0;     ///< how many callbacks are below on this stack
+  execution* outer = nullptr;  ///< the callback below on this stack
+  next_step next;
+
+  /// Appends an effect; it is applied in order at commit, or discarded.
+  void stage(message* m) noexcept {
+    m->next = nullptr;
+    *staged_end_ = m;
+    staged_end_ = &m->next;
+  }
+  /// Lets go, now and in order, what was staged for `target` up to and including `last` (all of
+  /// it for null): an awaited call takes what was queued before it along (P6).
+  void flush_to(process& target, const message* last) noexcept;
+  /// At commit: everything leaves, in order.
+  void publish() noexcept;
+  /// P2: it never happened.
+  void discard() noexcept;
+  /// Moves what is staged (a coroutine changes its stack).
+  [[nodiscard]] bool empty() const noexcept { return staged_ == nullptr; }
+
+ private:
+  message* staged_ = nullptr;
+  message** staged_end_ = &staged_;
+};
+
+/// The callback that runs on this thread; null on a foreign thread.
+[[nodiscard]] execution* current_execution() noexcept;
+void set_current_execution(execution* e) noexcept;
+
+/// Makes `e` current for a scope.
+class execution_scope {
+ public:
+  explicit execution_scope(execution& e) noexcept : outer_{current_execution()} {
+    e.outer = outer_;
+    e.depth = outer_ == nullptr ? 0 : outer_->depth + 1;
+    set_current_execution(&e);
+  }
+  execution_scope(const execution_scope&) = delete;
+  execution_scope& operator=(const execution_scope&) = delete;
+  ~execution_scope() { set_current_execution(outer_); }
+
+ private:
+  execution* outer_;
+};
+
+/// An effect that is not a message: `Apply` runs at commit, on the branch's thread.
+template <class Apply>
+struct effect final : message {
+  explicit effect(Apply a) : message{type_object}, apply{std::move(a)} {}
+  static void run_effect(process& /*self*/, message& m) { static_cast<effect&>(m).apply(); }
+  static void release_effect(message* m) noexcept { delete static_cast<effect*>(m); }
+  static constexpr message_type type_object{message_kind::effect, true,   nullptr, &run_effect,
+                                            &release_effect,      nullptr};
+  Apply apply;
+};
+
+/// Runs `apply` (noexcept in effect: it must not fail) at the commit of the running callback, or
+/// at once on a foreign thread.
+template <class Apply>
+void at_commit(Apply apply) {
+  if (execution* e = current_execution()) {
+    e->stage(new effect<Apply>{std::move(apply)});
+  } else {
+    apply();
+  }
+}
+
+}  // namespace peeper::detail

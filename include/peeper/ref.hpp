@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// `ref<S>`: names a server for good, through all its crashes (P4). Cheap to copy; keeps the
+/// server's cell in memory, not the server running.
+///
+///     auto r = c.call(get{});            // std::expected<int, call_error>
+///     c.cast(inc{2});                    // void: sent, or the server is gone
+///     auto p = c.ask(get{});             // pending<int>
+///
+/// THREADS: any. Inside a callback, casts and infos leave at its commit (P2); a call first lets go
+/// what was queued for the same server (P6).
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <peeper/detail/branch.hpp>
+#include <peeper/detail/handlers.hpp>
+#include <peeper/pending.hpp>
+#include <peeper/time.hpp>
+
+namespace peeper {
+
+template <class S>
+class ref {
+ public:
+  using server_type = S;
+
+  /// Names nothing; calls answer noproc.
+  ref() noexcept = default;
+
+  /// Sends `message` and waits for its reply. COMPLEXITY: O(1); see docs/performance for figures.
+  ///
+  /// `limit`: how long to wait; the request carries the deadline, and is skipped when its turn
+  /// comes after it. Default 5 s (OTP), or what is left of the running callback's own request. Zero
+  /// or less: sent, not waited for. RETURNS: the reply; or what happened instead, each outcome its
+  /// own code (P8). A reply is given only for what is committed (P1).
+  template <class M>
+  [[nodiscard]] std::expected<detail::reply_of<M>, call_error> call(M message) const {
+    return call_until(std::move(message), detail::default_deadline(cell_.get()), true);
+  }
+  template <class M>
+  [[nodiscard]] std::expected<detail::reply_of<M>, call_error> call(M message,
+                                                                    duration limit) const {
+    return call_until(std::move(message), detail::deadline_for(cell_.get(), limit),
+                      limit >= patience_min);
+  }
+
+  /// Sends `message`; nobody learns what becomes of it (OTP: always ok, even to a dead server).
+  template <class M>
+  void cast(M message) const;
+  /// As cast(), but says if the mailbox is full or the server gone.
+  template <class M>
+  [[nodiscard]] std::expected<void, cast_error> try_cast(M message) const;
+
+  /// Sends `message`; the reply is fetched from the pending. Its deadline is `limit` from now.
+  template <class M>
+  [[nodiscard]] pending<detail::reply_of<M>> ask(M message,
+                                                 duration limit = default_call_timeout) const;
+
+  /// For handle_info.
+  template <class M>
+  void send(M message) const;
+
+  /// The server as a whole: its pid lasts as long as the server.
+  [[nodiscard]] peeper::pid pid() const noexcept {
+    return cell_ ? cell_->server_pid() : peeper::pid{};
+  }
+  /// Its name, or its pid in words.
+  [[nodiscard]] std::string name() const { return cell_ ? cell_->display_name() : "<no server>"; }
+  /// False once it has stopped for good; a restarting server is alive.
+  [[nodiscard]] bool alive() const noexcept { return cell_ && !cell_->closed(); }
+  explicit operator bool() const noexcept { return static_cast<bool>(cell_); }
+
+  friend bool operator==(const ref& a, const ref& b) noexcept {
+    return a.cell_.get() == b.cell_.get();
+  }
+
+  // --- for the library's own headers
+  explicit ref(detail::process_ptr<detail::branch> cell) noexcept : cell_{std::move(cell)} {}
+  [[nodiscard]] const detail::process_ptr<detail::branch>& cell() const noexcept { return cell_; }
+
+ private:
+  /// Callers with less time than this must be able to leave: no callback runs on their thread.
+  static constexpr duration patience_min = std::chrono::seconds{1};
+
+  template <class M>
+  [[nodiscard]] std::expected<detail::reply_of<M>, call_error> call_until(M message,
+                                                                          time_point deadline,
+                                                                          bool patient) const;
+  detail::process_ptr<detail::branch> cell_;
+};
+
+}  // namespace peeper

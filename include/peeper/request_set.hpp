@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Waiting for many answers: `request_set` (OTP's request-id collections), `gather` (multi_call)
+/// and `broadcast` (abcast).
+///
+///     peeper::request_set<std::string, int> asked;
+///     asked.add("left", left.ask(get{}));
+///     asked.add("right", right.ask(get{}));
+///     while (auto one = asked.wait_any(1s)) use(one->label, one->result);
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <utility>
+#include <vector>
+
+#include <peeper/pending.hpp>
+#include <peeper/ref.hpp>
+
+namespace peeper {
+
+namespace detail {
+
+/// Wakes one thread when any of several requests is done.
+class any_done {
+ public:
+  explicit any_done(runtime_core& rt) noexcept : runtime_{&rt} {}
+  any_done(const any_done&) = delete;
+  any_done& operator=(const any_done&) = delete;
+  ~any_done();
+  /// RETURNS: false if it is done already.
+  [[nodiscard]] bool add(request& r);
+  [[nodiscard]] bool wait(time_point deadline) noexcept;
+
+ private:
+  struct shared;
+  struct one;
+  runtime_core* runtime_;
+  std::shared_ptr<shared> shared_;
+  std::vector<std::pair<request*, one*>> waiting_;
+};
+
+}  // namespace detail
+
+template <class Label, class R>
+struct labelled_result {
+  Label label;
+  std::expected<R, call_error> result;
+};
+
+/// Requests that are waited for together, each with a label of yours. THREADS: one at a time.
+template <class Label, class R>
+class request_set {
+ public:
+  void add(Label label, pending<R> request) {
+    requests_.emplace_back(std::move(label), std::move(request));
+  }
+  [[nodiscard]] std::size_t size() const noexcept { return requests_.size(); }
+  [[nodiscard]] bool empty() const noexcept { return requests_.empty(); }
+
+  /// Waits until one of them is answered, takes it out and returns it.
+  /// RETURNS: nothing if the set is empty or `limit` has passed (the requests stay: wait again).
+  [[nodiscard]] std::optional<labelled_result<Label, R>> wait_any(duration limit = infinity) {
+    if (requests_.empty()) return std::nullopt;
+    detail::branch& any = requests_.front().second.server();
+    const time_point deadline = deadline_after(detail::env_of(any).now(), limit);
+    for (;;) {
+      if (auto found = take_done()) return found;
+      detail::any_done waiter{any.runtime()};
+      bool waits = true;
+      for (auto& [label, request] : requests_) {
+        std::ignore = request.server().prepare_await(request.request(), request.asked());
+        waits = waits && waiter.add(request.request());
+      }
+      const bool woken = !waits || waiter.wait(deadline);
+      if (detail::branch* self = detail::current_branch()) self->end_await();
+      if (!woken) return take_done();
+    }
+  }
+
+ private:
+  std::optional<labelled_result<Label, R>> take_done() {
+    const auto found = std::ranges::find_if(requests_, [](auto& r) { return r.second.done(); });
+    if (found == requests_.end()) return std::nullopt;
+    labelled_result<Label, R> result{std::move(found->first), found->second.take_done()};
+    requests_.erase(found);
+    return result;
+  }
+  std::vector<std::pair<Label, pending<R>>> requests_;
+};
+
+template <class S, class R>
+struct gathered {
+  std::vector<std::pair<ref<S>, R>> replies;
+  std::vector<std::pair<ref<S>, call_error>> bad;
+};
+
+/// Calls all of them at once and waits for all, up to `limit` in all (OTP's multi_call).
+template <std::ranges::input_range Refs, class M,
+          class S = typename std::ranges::range_value_t<Refs>::server_type>
+[[nodiscard]] gathered<S, detail::reply_of<M>> gather(const Refs& servers, const M& message,
+                                                      duration limit = default_call_timeout) {
+  using reply = detail::reply_of<M>;
+  static_assert(!std::is_void_v<reply>, "gather collects replies: the reply type is void");
+  std::vector<std::pair<ref<S>, pending<reply>>> asked;
+  for (const ref<S>& server : servers) asked.emplace_back(server, server.ask(M{message}, limit));
+  gathered<S, reply> all;
+  for (auto& [server, request] : asked) {
+    if (auto result = request.get()) {
+      all.replies.emplace_back(server, std::move(*result));
+    } else {
+      all.bad.emplace_back(server, std::move(result.error()));
+    }
+  }
+  return all;
+}
+
+/// Casts to all of them (OTP's abcast).
+template <std::ranges::input_range Refs, class M>
+void broadcast(const Refs& servers, const M& message) {
+  for (const auto& server : servers) server.cast(M{message});
+}
+
+}  // namespace peeper

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// What a server counts about itself; see `statistics_of`.
+#pragma once
+
+#include <cstdint>
+
+namespace peeper {
+
+struct statistics {
+  std::uint64_t handled = 0;     ///< callbacks that committed
+  std::uint64_t crashes = 0;     ///< callbacks, inits and kills that ended a worker
+  std::uint64_t restarts = 0;    ///< workers started after the first
+  std::uint64_t poison = 0;      ///< messages set aside now
+  std::uint64_t expired = 0;     ///< calls skipped: their deadline had passed
+  std::uint64_t unexpected = 0;  ///< infos without a handler
+  std::uint64_t queued = 0;      ///< messages waiting when this was asked
+  std::uint64_t dropped = 0;     ///< messages that a full mailbox did not take
+  bool suspended = false;
+};
+
+}  // namespace peeper

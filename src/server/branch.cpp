@@ -1,0 +1,865 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <peeper/detail/branch.hpp>
+
+#include <algorithm>
+#include <bit>
+#include <exception>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include <peeper/detail/assert.hpp>
+#include <peeper/detail/fault_point.hpp>
+#include <peeper/detail/system_call.hpp>
+
+#include "core/extras.hpp"
+#include "core/locked_mailbox.hpp"
+#include "core/log.hpp"
+#include "core/pid_table.hpp"
+#include "core/runtime_core.hpp"
+#include "server/branch_extras.hpp"
+
+namespace peeper::detail {
+namespace {
+
+/// Crash lines a second and server; a crash storm must not drown the log.
+constexpr unsigned crash_lines_max = 5;
+
+}  // namespace
+
+suspended_callback::~suspended_callback() = default;
+
+branch::branch(runtime_core& rt, std::shared_ptr<const branch_options> options)
+    : process{rt},
+      options_{std::move(options)},
+      supervisor_generation_{first_generation_},
+      keeper_generation_{first_generation_},
+      worker_generation_{first_generation_} {
+  const mailbox_options& mailbox = options_->mailbox;
+  if (mailbox.max_length == 0) return;
+  if (mailbox.when_full == overflow::drop_oldest) {
+    locked_ = std::make_unique<locked_mailbox>(mailbox.max_length);
+  } else {
+    limit_ = std::make_unique<mailbox_limit>(mailbox);
+  }
+}
+
+branch::~branch() = default;
+
+branch_extras& branch::more() {
+  if (!more_) more_ = std::make_unique<branch_extras>();
+  return *more_;
+}
+
+std::uint32_t branch::generation_of(process_role role) const noexcept {
+  // ORDER: acquire pairs with kill() and restart(): a pid that is found has its worker behind it.
+  switch (role) {
+    case process_role::supervisor: return supervisor_generation_.load(std::memory_order_acquire);
+    case process_role::keeper: return keeper_generation_.load(std::memory_order_acquire);
+    case process_role::worker: return worker_generation_.load(std::memory_order_acquire);
+    case process_role::server: break;
+  }
+  return first_generation_;
+}
+
+std::string branch::display_name() const {
+  return options_->name.empty() ? to_string(server_pid()) : options_->name;
+}
+
+// --- start -----------------------------------------------------------------------------------
+
+std::expected<void, start_error> branch::start() {
+  runtime_core& rt = *runtime_;
+  const auto refuse = [this](start_error error) -> std::unexpected<start_error> {
+    status_ = status::ended;
+    close();
+    release();
+    return std::unexpected{std::move(error)};
+  };
+  pid_table::publish(slot_, *this);
+  if (!rt.adopt(*this)) {
+    pid_table::free(slot_, first_generation_ + 1);
+    return refuse({start_errc::shutting_down, "the runtime is shutting down"});
+  }
+  if (!options_->name.empty()) {
+    if (const auto registered = rt.register_name(*options_, *this); !registered) {
+      pid_table::free(slot_, first_generation_ + 1);
+      rt.child_ended(*this);
+      return refuse({start_errc::already_started,
+                     fmt::format("the name '{}' is taken by {}: stop that server first, or use "
+                                 "another name",
+                                 options_->name, to_string(registered.error())),
+                     {},
+                     registered.error()});
+    }
+  }
+  const auto first_init = [this]() -> std::expected<void, exit_reason> {
+    auto outcome = run_init(true);
+    if (!outcome) end(outcome.error());
+    return outcome;
+  };
+  const auto explain = [this](const exit_reason& reason) {
+    return start_error{start_errc::init_failed,
+                       fmt::format("init of server '{}' failed ({}): nothing was started",
+                                   display_name(), reason.to_string()),
+                       reason};
+  };
+  if (options_->init_timeout == infinity) {
+    const auto outcome = first_init();
+    if (!outcome) {
+      auto error = explain(outcome.error());
+      release();
+      return std::unexpected{std::move(error)};
+    }
+    give_claim_back();
+    return {};
+  }
+  // With a limit, init must not be on this thread: it could not be left behind.
+  const process_ptr<branch> alive{this};
+  using start_call = system_call<std::expected<void, exit_reason>, decltype(first_init)>;
+  auto* call = new start_call{message_kind::system, first_init};
+  const request_ptr<start_call::request_type> r{call};
+  queue_push_back(call);
+  rt.submit(*this);
+  const time_point deadline = deadline_after(rt.env().now(), options_->init_timeout);
+  if (!wait_for_request(rt, *r, deadline)) {
+    // Its init, when it comes back, finds itself fenced off, and the server ends.
+    std::ignore = kill(make_pid(process_role::worker));
+    return std::unexpected{
+        start_error{start_errc::init_timeout,
+                    fmt::format("init of server '{}' did not return in time", display_name())}};
+  }
+  if (!r->result()) return std::unexpected{explain(r->result().error().reason())};
+  if (!*r->result()) return std::unexpected{explain(r->result()->error())};
+  return {};
+}
+
+std::expected<void, exit_reason> branch::run_init(bool first) noexcept {
+  // ORDER: acquire pairs with kill().
+  running_generation_ = worker_generation_.load(std::memory_order_acquire);
+  execution ex{*this, nullptr, running_generation_};
+  trace(trace_point::begin, nullptr);
+  {
+    const execution_scope scope{ex};
+    try {
+      worker_start(first);
+      fault_point("init.done", true);
+    } catch (...) {
+      auto reason = exit_reason::from_exception(std::current_exception());
+      ex.discard();
+      if (more_ && more_->dictionary) more_->dictionary->rollback();
+      return std::unexpected{std::move(reason)};
+    }
+  }
+  // ORDER: acquire pairs with kill(): P5.
+  if (worker_generation_.load(std::memory_order_acquire) != ex.generation) {
+    return std::unexpected{exit_reason{exit_kind::killed}};
+  }
+  if (more_ && more_->dictionary) more_->dictionary->commit();
+  status_ = status::running;
+  accepts_user_messages_ = !suspended_;
+  trace(trace_point::commit, nullptr);
+  ex.publish();
+  apply_next(ex.next);
+  return {};
+}
+
+// --- the loop: take ----------------------------------------------------------------------------
+
+bool branch::run(unsigned budget) noexcept {
+  for (;;) {
+    if (take_urgent()) {
+      take_arrived();
+      while (message* m = queue_pop_system(true)) {
+        handle(m);
+        if (status_ == status::ended) break;
+      }
+    }
+    if (status_ == status::ended) {
+      release();
+      return false;
+    }
+    message* m = next_message();
+    if (m == nullptr) {
+      if (take_arrived()) continue;
+      if (timeout_when_empty_ && !blocked()) {
+        run_timeout();
+      } else if (try_go_idle()) {
+        return false;  // *this may be gone
+      } else {
+        continue;
+      }
+    } else {
+      runtime_->sched().before_callback();
+      handle(m);
+    }
+    if (budget-- <= 1 && status_ != status::ended) return true;
+  }
+}
+
+message* branch::next_message() noexcept {
+  if (!blocked()) {
+    if (continuation_ != nullptr) return std::exchange(continuation_, nullptr);
+    return queue_pop_front();
+  }
+  // While a callback awaits, only what cannot wait is looked at: the callback is not over.
+  return queue_pop_system(/*urgent_only=*/awaiting_ != nullptr);
+}
+
+void branch::run_claimed(message& m) noexcept {
+  const bool library = is_library(m);
+  const bool its_turn = queue_head_ == nullptr && continuation_ == nullptr &&
+                        (library ? awaiting_ == nullptr : !blocked());
+  if (its_turn) {
+    handle(&m);
+  } else {
+    queue_push_back(&m);
+  }
+  give_claim_back();
+}
+
+void branch::give_claim_back() noexcept {
+  if (status_ == status::ended) {
+    release();
+    return;
+  }
+  const bool can_go_on =
+      blocked() ? system_queued_ != 0 && awaiting_ == nullptr
+                : continuation_ != nullptr || queue_head_ != nullptr || timeout_when_empty_;
+  if (can_go_on || !try_go_idle()) runtime_->submit(*this);
+}
+
+// --- the loop: run -----------------------------------------------------------------------------
+
+void branch::handle(message* m) noexcept {
+  if (is_library(*m)) {
+    m->type->run(*this, *m);  // does not throw: system_call catches
+    m->type->release(m);
+  } else {
+    run_callback(m);
+  }
+}
+
+void branch::run_callback(message* m) noexcept {
+  if (m->counted) give_place_back(*m);
+  const message_type& type = *m->type;
+  if (type.kind == message_kind::call && m->deadline != time_point::max() &&
+      m->deadline <= runtime_->env().coarse_now()) {
+    ++expired_;
+    type.fail(*m, call_error{call_errc::expired, display_name()});
+    type.release(m);
+    return;
+  }
+  timeout_at_ = time_point::max();  // whatever arrives first cancels a timeout (OTP)
+  timeout_when_empty_ = false;
+  if (traced_) trace(trace_point::begin, m);
+  if (type.coroutine) {
+    run_coroutine(m);
+    return;
+  }
+  execution ex{*this, m, running_generation_};
+  exit_reason failure;
+  bool failed = false;
+  {
+    const execution_scope scope{ex};
+    try {
+      type.run(*this, *m);
+      fault_point("callback.done", true);
+    } catch (...) {
+      failure = exit_reason::from_exception(std::current_exception());
+      failed = true;
+    }
+  }
+  if (failed) {
+    crashed(&ex, m, failure, true);
+  } else {
+    finish_callback(ex, m);
+  }
+}
+
+void branch::run_coroutine(message* m) noexcept {
+  exit_reason failure;
+  try {
+    awaiting_ = std::make_unique<suspended_callback>(*this, m, running_generation_);
+  } catch (...) {
+    failure = exit_reason::from_exception(std::current_exception());
+    crashed(nullptr, m, failure, true);
+    return;
+  }
+  continue_coroutine([m, this] {
+    m->type->run(*this, *m);  // makes the coroutine, sets awaiting_->resume
+    return awaiting_->resume();
+  });
+}
+
+void branch::resume_suspended(std::uint64_t await_id) noexcept {
+  if (!awaiting_ || awaiting_->await_id != await_id) return;  // of a callback that is no more
+  continue_coroutine([this] { return awaiting_->resume(); });
+}
+
+void branch::continue_coroutine(const std::function<bool()>& step) noexcept {
+  execution& ex = awaiting_->ex;
+  exit_reason failure;
+  bool failed = false;
+  bool ended = false;
+  {
+    const execution_scope scope{ex};
+    try {
+      ended = step();
+      if (ended) fault_point("callback.done", true);
+    } catch (...) {
+      failure = exit_reason::from_exception(std::current_exception());
+      failed = true;
+    }
+  }
+  if (!failed && !ended) {
+    accepts_user_messages_ = false;
+    return;
+  }
+  const std::unique_ptr<suspended_callback> over = std::move(awaiting_);
+  accepts_user_messages_ = !suspended_;
+  over->resume = nullptr;  // the coroutine's frame goes before what it refers to
+  if (failed) {
+    crashed(&over->ex, over->ex.current, failure, true);
+  } else {
+    finish_callback(over->ex, over->ex.current);
+  }
+}
+
+// --- the loop: commit, publish -----------------------------------------------------------------
+
+void branch::finish_callback(execution& ex, message* m) noexcept {
+  // P5. The commit point: a kill that is seen here undoes the callback, one that comes later finds
+  // it committed. ORDER: acquire pairs with kill().
+  if (worker_generation_.load(std::memory_order_acquire) != ex.generation) {
+    crashed(&ex, m, exit_kind::killed, false);
+    return;
+  }
+  if (ex.mutating) state_commit();
+  if (more_ && more_->dictionary) more_->dictionary->commit();
+  ++handled_;
+  // CRASH: (a kill from here on) the callback is committed; everything below still happens.
+  reached("committed");
+  if (traced_) trace(trace_point::commit, m);
+  ex.publish();
+  reached("published");
+  const message_type& type = *m->type;
+  const bool stops = ex.next.what == next_step::kind::stop;
+  const exit_reason reason = ex.next.reason;
+  if (stops) run_terminate(reason);  // OTP: terminate first, then the reply
+  if (ex.next.reply_ready) {
+    type.finish(*m);
+  } else if (type.kind == message_kind::call && !type.answers_later) {
+    type.fail(*m, call_error{stops ? call_errc::stopped : call_errc::not_answered, display_name(),
+                             reason});
+  }
+  apply_next(ex.next);
+  type.release(m);
+  if (stops) end(reason);
+}
+
+/// A fault point after the commit: the simulation may kill the worker there.
+void branch::reached(std::string_view point) noexcept {
+  if (the_fault_hook.load(std::memory_order_relaxed) == nullptr) return;
+  execution none{*this, nullptr, running_generation_};
+  const execution_scope scope{none};
+  fault_point(point, false);
+}
+
+void branch::apply_next(next_step& next) noexcept {
+  continuation_ = std::exchange(next.continuation, nullptr);
+  if (next.what == next_step::kind::timeout) arm_timeout(next.timeout);
+  if (next.what == next_step::kind::hibernate) hibernate();
+  if (options_->hibernate_after != infinity) {
+    more().hibernate_at = deadline_after(runtime_->env().now(), options_->hibernate_after);
+    arm_tick(more().hibernate_at);
+  }
+}
+
+void branch::arm_timeout(duration after) noexcept {
+  if (after <= duration::zero()) {
+    timeout_when_empty_ = true;
+    return;
+  }
+  timeout_at_ = deadline_after(runtime_->env().now(), after);
+  if (timeout_at_ != time_point::max()) arm_tick(timeout_at_);
+}
+
+namespace {
+struct tick {
+  void operator()(branch& self) const noexcept { self.system_timeout_tick(); }
+};
+struct restart_now {
+  void operator()(branch& self) const noexcept { self.system_restart_now(); }
+};
+}  // namespace
+
+void branch::arm_tick(time_point at) noexcept {
+  // One tick serves all that is later than it: a server that says timeout(d) after every message
+  // costs one timer in d, not one a message.
+  branch_extras& extras = more();
+  if (at >= extras.tick_at) return;
+  extras.tick_at = at;
+  has_timers_ = true;
+  timer_service& timers = runtime_->timers();
+  timers.start(timers.new_id(), *this, at, new system_notice<tick>{message_kind::system, tick{}});
+}
+
+void branch::system_timeout_tick() noexcept {
+  branch_extras& extras = more();
+  extras.tick_at = time_point::max();
+  const time_point now = runtime_->env().now();
+  if (now >= extras.hibernate_at) {
+    extras.hibernate_at = time_point::max();
+    if (!blocked()) hibernate();
+  } else if (extras.hibernate_at != time_point::max()) {
+    arm_tick(extras.hibernate_at);
+  }
+  if (timeout_at_ == time_point::max()) return;
+  if (now < timeout_at_) {
+    arm_tick(timeout_at_);
+  } else {
+    timeout_at_ = time_point::max();
+    timeout_when_empty_ = true;  // what has arrived meanwhile goes first, and cancels it
+  }
+}
+
+void branch::run_timeout() noexcept {
+  timeout_when_empty_ = false;
+  try {
+    run_callback(make_timeout_message());
+  } catch (const std::bad_alloc&) {
+    log_error("server '{}': no memory for its timeout", display_name());
+  }
+}
+
+// --- crash -------------------------------------------------------------------------------------
+
+void branch::crashed(execution* ex, message* m, const exit_reason& reason,
+                     bool terminate) noexcept {
+  if (ex != nullptr) {
+    ex->discard();
+    if (ex->mutating) state_rollback();
+  }
+  if (more_ && more_->dictionary) more_->dictionary->rollback();
+  if (traced_) trace(trace_point::rollback, m);
+  ++crashes_;
+  log_crash(m, reason);
+  const bool ends = m != nullptr && set_aside(m, reason);
+  if (terminate) run_terminate(reason);
+  if (ends) {
+    end(reason);
+  } else {
+    restart(reason);
+  }
+}
+
+void branch::log_crash(const message* m, const exit_reason& reason) noexcept {
+  if (!log_enabled(log_level::warning)) return;
+  branch_extras& extras = more();
+  const time_point now = runtime_->env().coarse_now();
+  if (extras.log_lines == 0 || now - extras.log_window_start > std::chrono::seconds{1}) {
+    if (extras.log_lines > crash_lines_max) {
+      log_warning("server '{}' crashed {} more times", display_name(),
+                  extras.log_lines - crash_lines_max);
+    }
+    extras.log_window_start = now;
+    extras.log_lines = 0;
+  }
+  if (++extras.log_lines > crash_lines_max) return;
+  log_warning("server '{}' crashed{}{}: {}; rolled back to its last commit", display_name(),
+              m == nullptr ? "" : " handling ", m == nullptr ? "" : m->type->name(),
+              reason.to_string());
+}
+
+/// P3. RETURNS: true if the server is to end.
+bool branch::set_aside(message* m, const exit_reason& reason) noexcept {
+  const message_type& type = *m->type;
+  ++m->attempts;
+  const crash_policy& policy = options_->on_crash;
+  if (policy.what == crash_policy::kind::retry && type.intact_after_crash &&
+      m->attempts <= policy.retries) {
+    if (type.kind == message_kind::continuation) {
+      continuation_ = m;
+    } else {
+      queue_push_front(m);
+    }
+    return false;
+  }
+  if (type.fail != nullptr) {
+    type.fail(*m, call_error{call_errc::crashed, display_name(), reason});
+  }
+  const bool keep = type.intact_after_crash && type.revive != nullptr;
+  try {
+    if (options_->keep_poison > 0) {
+      branch_extras& extras = more();
+      if (extras.poison.size() >= options_->keep_poison) {
+        if (message* oldest = extras.poison.front().original) oldest->type->release(oldest);
+        extras.poison.pop_front();
+      }
+      extras.poison.push_back({poison_info{.id = extras.next_poison_id++,
+                                           .message = std::string{type.name()},
+                                           .reason = reason,
+                                           .when = runtime_->env().coarse_now(),
+                                           .attempts = m->attempts,
+                                           .replayable = keep},
+                               keep ? m : nullptr});
+      if (keep) m = nullptr;
+    }
+  } catch (const std::bad_alloc&) {
+    log_error("server '{}': no memory to set its poison message aside; it is dropped",
+              display_name());
+  }
+  if (m != nullptr) type.release(m);
+  return policy.what == crash_policy::kind::stop;
+}
+
+void branch::run_terminate(const exit_reason& reason) noexcept {
+  execution ex{*this, nullptr, running_generation_};
+  const execution_scope scope{ex};
+  try {
+    worker_terminate(reason);
+    ex.publish();
+  } catch (...) {
+    ex.discard();
+    log_warning("terminate of server '{}' failed: {}", display_name(),
+                exit_reason::from_exception(std::current_exception()).to_string());
+  }
+}
+
+bool branch::count_restart(const exit_reason& reason) noexcept {
+  try {
+    branch_extras& extras = more();
+    extras.last_crash = reason;
+    if (extras.restarts.add(runtime_->env().now(), options_->max_restarts, options_->max_seconds)) {
+      return true;
+    }
+  } catch (const std::bad_alloc&) {
+    return true;  // a restart that cannot be counted is still better than none
+  }
+  log_error("server '{}' gives up: more than {} restarts in {} ms; the last crash: {}",
+            display_name(), options_->max_restarts,
+            std::chrono::duration_cast<std::chrono::milliseconds>(options_->max_seconds).count(),
+            reason.to_string());
+  end({exit_kind::shutdown,
+       fmt::format("restart intensity reached; last crash: {}", reason.to_string())});
+  return false;
+}
+
+/// The worker is over: its object goes, its pid dies.
+void branch::worker_died(const exit_reason& reason) noexcept {
+  status_ = status::restarting;
+  accepts_user_messages_ = false;
+  timeout_when_empty_ = false;
+  timeout_at_ = time_point::max();
+  worker_destroy();
+  const pid dead{slot_, process_role::worker, running_generation_};
+  std::uint32_t expected = running_generation_;
+  // ORDER: acq_rel: from here on the old generation is fenced (P5); a kill may have done it.
+  worker_generation_.compare_exchange_strong(expected, running_generation_ + 1,
+                                             std::memory_order_acq_rel);
+  notify_watchers(dead, reason);
+}
+
+void branch::restart(exit_reason reason) noexcept {
+  for (;;) {
+    worker_died(reason);
+    if (!count_restart(reason)) return;
+    if (options_->backoff.min > duration::zero()) {
+      branch_extras& extras = more();
+      // Doubled for each crash in the window, capped, then up to half of it taken off at random.
+      const auto doublings = std::min<std::size_t>(extras.restarts.in_window() - 1, 30);
+      const duration longest = std::min<duration>(
+          options_->backoff.max, options_->backoff.min * (std::int64_t{1} << doublings));
+      const auto half = static_cast<std::uint64_t>(longest.count()) / 2;
+      const duration pause{longest.count() - static_cast<duration::rep>(
+                                                 half == 0 ? 0 : runtime_->env().random() % half)};
+      has_timers_ = true;
+      timer_service& timers = runtime_->timers();
+      timers.start(timers.new_id(), *this, deadline_after(runtime_->env().now(), pause),
+                   new system_notice<restart_now>{message_kind::system, restart_now{}});
+      return;
+    }
+    ++restarts_;
+    auto outcome = run_init(false);
+    if (outcome) return;
+    // A crash in init: counted, and tried again (P7 bounds it).
+    ++crashes_;
+    reason = std::move(outcome.error());
+    log_crash(nullptr, reason);
+  }
+}
+
+void branch::system_restart_now() noexcept {
+  if (status_ != status::restarting) return;
+  ++restarts_;
+  auto outcome = run_init(false);
+  if (outcome) return;
+  ++crashes_;
+  log_crash(nullptr, outcome.error());
+  restart(std::move(outcome.error()));
+}
+
+// --- kill and exits ----------------------------------------------------------------------------
+
+namespace {
+struct killed_notice {
+  pid which;
+  void operator()(branch& self) const noexcept { self.system_killed(which); }
+};
+}  // namespace
+
+bool branch::kill(pid which) noexcept {
+  std::atomic<std::uint32_t>* generation = nullptr;
+  switch (which.role()) {
+    case process_role::supervisor: generation = &supervisor_generation_; break;
+    case process_role::keeper: generation = &keeper_generation_; break;
+    case process_role::worker: generation = &worker_generation_; break;
+    case process_role::server:
+      // The whole of it: it ends, nobody restarts it.
+      if (which.generation() != first_generation_) return false;
+      return push_or_release(new system_notice<killed_notice>{message_kind::urgent, {which}});
+  }
+  // Made before the deed: the deed cannot be taken back.
+  auto* notice = new system_notice<killed_notice>{message_kind::urgent, {which}};
+  std::uint32_t expected = which.generation();
+  // ORDER: acq_rel pairs with the acquire at the commit point: from now on this incarnation cannot
+  // commit (P5).
+  if (!generation->compare_exchange_strong(expected, expected + 1, std::memory_order_acq_rel)) {
+    notice->type->release(notice);
+    return false;
+  }
+  return push_or_release(notice);
+}
+
+bool branch::push_or_release(message* m) noexcept {
+  if (m->type->kind == message_kind::urgent ? push_urgent(m) : push(m)) return true;
+  m->type->release(m);
+  return false;
+}
+
+void branch::system_killed(pid which) noexcept {
+  const exit_reason reason{exit_kind::killed};
+  switch (which.role()) {
+    case process_role::worker:
+      // A crash may have ended that worker meanwhile; then there is nothing left to kill.
+      if (which.generation() != running_generation_ || status_ != status::running) return;
+      kill_worker(reason);
+      return;
+    case process_role::keeper:
+      // The state is handed to the next keeper at once: there is nothing to lose in between (P1).
+      notify_watchers(which, reason);
+      std::ignore = count_restart(reason);
+      return;
+    case process_role::supervisor: {
+      notify_watchers(which, reason);
+      const pid keeper = make_pid(process_role::keeper);
+      keeper_generation_.fetch_add(1, std::memory_order_acq_rel);
+      notify_watchers(keeper, reason);
+      if (status_ == status::running) kill_worker(reason);
+      return;
+    }
+    case process_role::server: end(reason); return;
+  }
+}
+
+/// The claim is ours, so no callback runs; one may be waiting in its coroutine.
+void branch::kill_worker(const exit_reason& reason) noexcept {
+  if (const std::unique_ptr<suspended_callback> over = std::move(awaiting_)) {
+    waits_for_.store(0, std::memory_order_relaxed);
+    over->resume = nullptr;
+    crashed(&over->ex, over->ex.current, reason, false);
+  } else {
+    crashed(nullptr, nullptr, reason, false);
+  }
+}
+
+void branch::system_exit_signal(pid from, const exit_reason& reason) noexcept {
+  if (extras_if_any() != nullptr) remove_link(from);
+  if (traps_exits_) {
+    deliver(exit_signal{from, reason});
+  } else if (reason.kind() != exit_kind::normal && status_ == status::running) {
+    // OTP: an untrapped exit kills; terminate is not called.
+    kill_worker({exit_kind::linked, fmt::format("{}: {}", to_string(from), reason.to_string())});
+  }
+}
+
+void branch::system_shutdown() noexcept {
+  const exit_reason reason{exit_kind::shutdown};
+  // OTP: terminate runs for the parent's exit only if exits are trapped.
+  if (traps_exits_ && status_ == status::running) run_terminate(reason);
+  end(reason);
+}
+
+void branch::system_stop(exit_reason reason) noexcept {
+  if (status_ == status::running) run_terminate(reason);
+  end(reason);
+}
+
+void branch::system_suspend() noexcept {
+  suspended_ = true;
+  accepts_user_messages_ = false;
+}
+void branch::system_resume() noexcept {
+  suspended_ = false;
+  accepts_user_messages_ = status_ == status::running;
+}
+
+// --- the end -----------------------------------------------------------------------------------
+
+void branch::end(const exit_reason& reason) noexcept {
+  if (status_ == status::ended) return;
+  status_ = status::ended;
+  if (const std::unique_ptr<suspended_callback> over = std::move(awaiting_)) {
+    over->resume = nullptr;
+    over->ex.discard();
+    if (over->ex.mutating) state_rollback();
+    drop(over->ex.current, reason);
+  }
+  worker_destroy();
+  runtime_->unregister_name(*options_, *this);
+  close();
+  if (continuation_ != nullptr) drop(std::exchange(continuation_, nullptr), reason);
+  while (message* m = queue_pop_front()) drop(m, reason);
+  if (more_) {
+    for (poison_entry& p : more_->poison) {
+      if (p.original != nullptr) p.original->type->release(p.original);
+    }
+    more_->poison.clear();
+  }
+  if (has_timers_) runtime_->timers().cancel_all(*this);
+  const pid worker{slot_, process_role::worker, running_generation_};
+  const pid keeper = make_pid(process_role::keeper);
+  const pid supervisor = make_pid(process_role::supervisor);
+  const std::uint32_t next_generation =
+      std::max({worker_generation_.load(), keeper.generation(), supervisor.generation()}) + 1;
+  pid_table::free(slot_, next_generation);
+  for (const pid dead : {worker, keeper, supervisor}) notify_watchers(dead, reason);
+  notify_watchers(server_pid(), reason);
+  notify_links(reason);
+  state_destroy();
+  runtime_->child_ended(*this);
+  if (limit_) {
+    const std::lock_guard lock{limit_->mutex};
+    for (parker* p : limit_->waiting) runtime_->env().unpark(*p);
+    limit_->waiting.clear();
+  }
+}
+
+void branch::drop(message* m, const exit_reason& reason) noexcept {
+  if (m->counted) give_place_back(*m);
+  if (m->type->fail != nullptr) {
+    m->type->fail(*m, call_error{call_errc::stopped, display_name(), reason});
+  }
+  m->type->release(m);
+}
+
+// --- the client's side ---------------------------------------------------------------------------
+
+std::expected<void, cast_error> branch::send(message* m) noexcept {
+  if (limit_ || locked_) {
+    if (auto place = reserve_place(m->deadline, *m); !place) {
+      m->type->release(m);
+      if (place.error() == place_error::dropped) return {};
+      return std::unexpected{place.error() == place_error::full ? cast_error::full
+                                                                : cast_error::gone};
+    }
+  }
+  if (execution* ex = current_execution()) {
+    if (closed()) {
+      m->type->release(m);
+      return std::unexpected{cast_error::gone};
+    }
+    add_ref();
+    m->target = this;
+    ex->stage(m);
+    return {};
+  }
+  if (push(m)) return {};
+  m->type->release(m);
+  return std::unexpected{cast_error::gone};
+}
+
+bool branch::call(message& m, request& r, bool patient) noexcept {
+  const auto refuse = [&](call_error error) {
+    m.type->fail(m, std::move(error));
+    m.type->release(&m);
+    return true;
+  };
+  const time_point deadline = m.deadline;  // `m` may be re-used by a replay once it is answered
+  execution* outer = current_execution();
+  branch* caller = outer == nullptr ? nullptr : outer->self;
+  if (closed()) return refuse(call_error{call_errc::noproc, display_name()});
+  if (caller == this) return refuse(call_error{call_errc::calling_self, display_name()});
+  if ((limit_ || locked_) && !is_library(m)) {
+    if (const auto place = reserve_place(m.deadline, m); !place) {
+      return refuse(call_error{
+          place.error() == place_error::gone ? call_errc::noproc : call_errc::mailbox_full,
+          display_name()});
+    }
+  }
+  if (outer != nullptr) {
+    outer->flush_to(*this, nullptr);  // P6
+    // ORDER: seq_cst: see find_cycle().
+    caller->waits_for_.store(server_pid().raw());
+  }
+  struct waiting_over {
+    branch* b;
+    ~waiting_over() {
+      // ORDER: release: who reads a stale value finds a path that was true.
+      if (b != nullptr) b->waits_for_.store(0, std::memory_order_release);
+    }
+  } const over{caller};
+  if (patient && options_->run_on_caller && (outer == nullptr || outer->depth < inline_depth_max) &&
+      !(m.counted && locked_) && runtime_->sched().may_run_on_caller() && try_claim()) {
+    run_claimed(m);
+    if (r.done()) return true;
+  } else {
+    if (caller != nullptr) {
+      if (std::string path; find_cycle(*caller, path)) {
+        if (m.counted) give_place_back(m);
+        return refuse(call_error::cycle(path));
+      }
+    }
+    if (!push(&m)) return refuse(call_error{call_errc::noproc, display_name()});
+  }
+  return wait_for_request(*runtime_, r, deadline);
+}
+
+void branch::ask(message& m) noexcept {
+  if (limit_ || locked_) {
+    if (const auto place = reserve_place(m.deadline, m); !place) {
+      m.type->fail(m, call_error{place.error() == place_error::gone ? call_errc::noproc
+                                                                    : call_errc::mailbox_full,
+                                 display_name()});
+      m.type->release(&m);
+      return;
+    }
+  }
+  if (execution* ex = current_execution()) {
+    add_ref();
+    m.target = this;
+    ex->stage(&m);
+    return;
+  }
+  if (!push(&m)) {
+    m.type->fail(m, call_error{call_errc::noproc, display_name()});
+    m.type->release(&m);
+  }
+}
+
+}  // namespace peeper::detail
+
+namespace peeper::detail {
+
+std::shared_ptr<const branch_options> shared_options(branch_options&& o) {
+  static const auto defaults = std::make_shared<const branch_options>();
+  if (o == *defaults) return defaults;
+  return std::make_shared<const branch_options>(std::move(o));
+}
+
+process_ptr<branch> find_server(runtime_core& rt, const std::string& name) {
+  return rt.find_name(name);
+}
+
+}  // namespace peeper::detail

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The asking side of a branch: waiting, cycles, seats in a limited mailbox.
+#include <algorithm>
+#include <utility>
+
+#include <peeper/detail/branch.hpp>
+#include <peeper/detail/system_call.hpp>
+
+#include "core/runtime_core.hpp"
+#include "server/branch_extras.hpp"
+
+namespace peeper::detail {
+namespace {
+
+/// Longer chains of servers waiting for each other are not looked at.
+constexpr int cycle_length_max = 1000;
+
+/// A thread that sleeps until a request is done.
+struct thread_waiter : waiter {
+  explicit thread_waiter(environment& e) noexcept : waiter{&wake}, env{&e} {}
+  static void wake(waiter* w) noexcept {
+    auto& self = *static_cast<thread_waiter*>(w);
+    self.env->unpark(self.sleeper);
+  }
+  environment* env;
+  parker sleeper;
+};
+
+}  // namespace
+
+bool wait_for_request(runtime_core& rt, request& r, time_point deadline) noexcept {
+  if (r.done()) return true;
+  environment& env = rt.env();
+  thread_waiter w{env};
+  if (!r.attach(w)) return true;
+  if (rt.sched().block(w.sleeper, deadline)) return true;
+  // OTP: an answer that is there when the time runs out is still taken.
+  if (r.detach(w)) return false;
+  env.park(w.sleeper, time_point::max());  // `w` must outlive the wake-up that is under way
+  return true;
+}
+
+branch::wait_outcome branch::wait(request& r, const message* asked, time_point deadline) noexcept {
+  execution* ex = current_execution();
+  if (ex == nullptr) {
+    return wait_for_request(*runtime_, r, deadline) ? wait_outcome::done : wait_outcome::timed_out;
+  }
+  if (const wait_outcome o = prepare_await(r, asked); o != wait_outcome::timed_out) return o;
+  const bool answered = wait_for_request(*runtime_, r, deadline);
+  ex->self->end_await();
+  return answered ? wait_outcome::done : wait_outcome::timed_out;
+}
+
+branch::wait_outcome branch::prepare_await(request& r, const message* asked) noexcept {
+  execution* ex = current_execution();
+  if (r.done()) return wait_outcome::done;
+  branch& caller = *ex->self;
+  // ORDER: seq_cst: see find_cycle().
+  caller.waits_for_.store(server_pid().raw());
+  std::string path;
+  if (&caller == this || find_cycle(caller, path)) {
+    caller.end_await();
+    return wait_outcome::cycle;
+  }
+  if (asked != nullptr) ex->flush_to(*this, asked);
+  runtime_->sched().announce();
+  return wait_outcome::timed_out;
+}
+
+void branch::end_await() noexcept {
+  // ORDER: release: who reads a stale value finds a path that was true.
+  waits_for_.store(0, std::memory_order_release);
+}
+
+/// Each server notes whom it waits for before it looks along the chain. All notes and looks are
+/// seq_cst: of the waits that close a cycle, the last to be noted sees all others. (Notes of calls
+/// that run on the caller's thread can be missed by a third thread for a moment only before that
+/// thread's own, later, note is visible; the server that closes the cycle is on the same stack.)
+bool branch::find_cycle(const branch& caller, std::string& path) const noexcept {
+  const std::uint64_t end = caller.server_pid().raw();
+  std::uint64_t at = server_pid().raw();
+  for (int i = 0; i < cycle_length_max && at != 0; ++i) {
+    if (at == end) {
+      describe_cycle(caller, path);
+      return true;
+    }
+    const process_ptr<process> p = find_process(pid::from_raw(at));
+    if (!p) return false;
+    at = static_cast<const branch&>(*p).waits_for_.load();
+  }
+  return false;
+}
+
+void branch::describe_cycle(const branch& caller, std::string& path) const noexcept {
+  try {
+    path = caller.display_name();
+    std::uint64_t at = server_pid().raw();
+    for (int i = 0; i < cycle_length_max && at != caller.server_pid().raw(); ++i) {
+      const process_ptr<process> p = find_process(pid::from_raw(at));
+      if (!p) break;
+      path += " -> " + p->display_name();
+      at = static_cast<const branch&>(*p).waits_for_.load();
+    }
+    path += " -> " + caller.display_name();
+  } catch (...) {
+    path.clear();
+  }
+}
+
+std::string branch::cycle_with_current() const {
+  std::string path;
+  if (const branch* caller = current_branch()) describe_cycle(*caller, path);
+  return path;
+}
+
+environment& env_of(const branch& b) noexcept { return b.runtime().env(); }
+
+time_point deadline_for(const branch* target, duration limit) noexcept {
+  if (limit == infinity || target == nullptr) return time_point::max();
+  environment& env = env_of(*target);
+  // The coarse clock lags by milliseconds, so only where nobody can tell.
+  const time_point now = limit >= std::chrono::seconds{1} ? env.coarse_now() : env.now();
+  return deadline_after(now, limit);
+}
+
+time_point default_deadline(const branch* target) noexcept {
+  const time_point mine = deadline_for(target, default_call_timeout);
+  const execution* e = current_execution();
+  if (e == nullptr || e->current == nullptr) return mine;
+  return std::min(mine, e->current->deadline);
+}
+
+// --- a limited mailbox ---------------------------------------------------------------------------
+
+std::expected<void, branch::place_error> branch::reserve_place(time_point deadline,
+                                                               message& m) noexcept {
+  if (locked_) {
+    m.counted = true;
+    return {};
+  }
+  mailbox_limit& limit = *limit_;
+  if (limit.try_take()) {
+    m.counted = true;
+    return {};
+  }
+  switch (limit.options.when_full) {
+    case overflow::drop_newest:
+      limit.dropped.fetch_add(1, std::memory_order_relaxed);
+      return std::unexpected{place_error::dropped};
+    case overflow::block:
+      // A server that waits for room in its own mailbox would wait for ever.
+      if (current_branch() != this) break;
+      [[fallthrough]];
+    case overflow::reject:
+    case overflow::drop_oldest:
+      limit.dropped.fetch_add(1, std::memory_order_relaxed);
+      return std::unexpected{place_error::full};
+  }
+  parker sleeper;
+  for (;;) {
+    {
+      const std::lock_guard lock{limit.mutex};
+      limit.waiting.push_back(&sleeper);
+      // ORDER: seq_cst: announced before the last try; give_place_back() gives, then looks.
+      limit.waiting_count.fetch_add(1);
+    }
+    const auto leave = [&]() noexcept {
+      const std::lock_guard lock{limit.mutex};
+      if (std::erase(limit.waiting, &sleeper) == 0) return false;
+      limit.waiting_count.fetch_sub(1);
+      return true;
+    };
+    const bool taken = limit.try_take();
+    if (taken || closed()) {
+      if (!leave()) runtime_->env().park(sleeper, time_point::max());
+      if (!taken) return std::unexpected{place_error::gone};
+      m.counted = true;
+      return {};
+    }
+    if (!runtime_->sched().block(sleeper, deadline)) {
+      if (leave()) return std::unexpected{place_error::full};
+      runtime_->env().park(sleeper, time_point::max());
+    }
+    if (limit.try_take()) {
+      m.counted = true;
+      return {};
+    }
+    if (closed()) return std::unexpected{place_error::gone};
+  }
+}
+
+void branch::give_place_back(message& m) noexcept {
+  m.counted = false;
+  if (!limit_) return;
+  mailbox_limit& limit = *limit_;
+  limit.taken.fetch_sub(1);  // ORDER: seq_cst, before the look at waiting_count
+  if (limit.waiting_count.load() == 0) return;
+  const std::lock_guard lock{limit.mutex};
+  if (limit.waiting.empty()) return;
+  parker* first = limit.waiting.front();
+  limit.waiting.erase(limit.waiting.begin());
+  limit.waiting_count.fetch_sub(1);
+  runtime_->env().unpark(*first);
+}
+
+}  // namespace peeper::detail

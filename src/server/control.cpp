@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <peeper/control.hpp>
+
+#include <peeper/detail/process.hpp>
+
+namespace peeper {
+
+bool alive(pid id) noexcept { return static_cast<bool>(detail::find_process(id)); }
+
+bool kill(pid id) noexcept {
+  const auto p = detail::find_process(id);
+  return p && p->kill(id);
+}
+
+namespace detail {
+
+std::expected<void, stop_error> to_stop_result(const std::expected<void, call_error>& stopped) {
+  if (stopped) return {};
+  switch (stopped.error().code()) {
+    case call_errc::stopped:
+      return std::unexpected{stop_error{stop_errc::other_reason, stopped.error().reason()}};
+    case call_errc::timed_out:
+    case call_errc::expired: return std::unexpected{stop_error{stop_errc::timed_out, {}}};
+    case call_errc::calling_self:
+    case call_errc::cycle: return std::unexpected{stop_error{stop_errc::calling_self, {}}};
+    default: return std::unexpected{stop_error{stop_errc::noproc, {}}};
+  }
+}
+
+}  // namespace detail
+}  // namespace peeper

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// One thread has the baton at any time; only it touches the world. The thread that made the
+/// simulation drives it: it picks, by the seed, a process to run or a waiting thread to go on. When
+/// a callback blocks, its thread waits with the callback on its stack; if that is the driver's own,
+/// a spare driver takes the baton.
+#include <algorithm>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <random>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <peeper/detail/branch.hpp>
+#include <peeper/sim.hpp>
+
+#include "core/log.hpp"
+#include "sim/sim_scheduler.hpp"
+
+namespace peeper {
+namespace {
+
+using detail::process;
+using detail::scheduler;
+using detail::timer_service;
+
+/// A thread of the simulated world.
+struct actor_thread {
+  std::condition_variable turn_changed;
+  bool has_baton = false;  // guarded by world::baton_mutex
+  // the rest: whoever has the baton
+  parker* parked_on = nullptr;
+  time_point deadline = time_point::max();
+  bool not_started = false;
+  bool finished = false;
+};
+
+thread_local actor_thread* this_actor = nullptr;
+
+simulation::world* the_world = nullptr;
+
+[[noreturn]] void give_up(const char* why, std::uint64_t seed) {
+  std::fprintf(stderr, "peeper simulation: %s (seed %llu; PEEPER_SEED=%llu repeats it)\n", why,
+               static_cast<unsigned long long>(seed), static_cast<unsigned long long>(seed));
+  std::abort();
+}
+
+}  // namespace
+
+struct simulation::world final : environment {
+  explicit world(std::uint64_t s) : seed{s}, generator{s} {}
+
+  // --- environment
+  time_point now() noexcept override { return clock; }
+  time_point coarse_now() noexcept override { return clock; }
+  std::uint64_t random() noexcept override { return generator(); }
+  unsigned default_threads() noexcept override { return 1; }
+  unsigned spin_limit() noexcept override { return 0; }
+  bool simulated() const noexcept override { return true; }
+
+  class simulated_thread final : public thread {
+   public:
+    simulated_thread(world& w, std::move_only_function<void()> body) : world_{w} {
+      actor_.not_started = true;
+      w.waiting.push_back(&actor_);
+      os_thread_ = std::thread{[this, body = std::move(body)]() mutable {
+        this_actor = &actor_;
+        world_.await_baton(actor_);
+        body();
+        body = nullptr;
+        actor_.finished = true;
+        world_.pass_baton_on(nullptr);
+      }};
+    }
+    ~simulated_thread() override {
+      world_.run_until([this] { return actor_.finished; }, true);
+      os_thread_.join();
+    }
+    simulated_thread(const simulated_thread&) = delete;
+    simulated_thread& operator=(const simulated_thread&) = delete;
+
+   private:
+    world& world_;
+    actor_thread actor_;
+    std::thread os_thread_;
+  };
+
+  std::unique_ptr<thread> start_thread(std::string_view /*name*/,
+                                       std::move_only_function<void()> body) override {
+    return std::make_unique<simulated_thread>(*this, std::move(body));
+  }
+
+  bool park(parker& self, time_point deadline) noexcept override {
+    if (take_token(self)) return true;
+    if (clock >= deadline) return false;
+    if (this_actor == nullptr) {
+      give_up("a thread that is not the simulation's waits in it: make it by sim.thread()", seed);
+    }
+    if (this_actor == &driver && detail::current_execution() == nullptr) {
+      const bool happened =
+          run_until([&] { return self.token.load() != 0 || clock >= deadline; }, true, deadline);
+      if (!happened) give_up("the test waits for something that nobody will do", seed);
+      return take_token(self);
+    }
+    actor_thread& me = *this_actor;
+    me.parked_on = &self;
+    me.deadline = deadline;
+    waiting.push_back(&me);
+    pass_baton_on(&me);
+    return take_token(self);
+  }
+  void unpark(parker& other) noexcept override { other.token.store(1); }
+
+  // --- the baton
+  void await_baton(actor_thread& me) {
+    std::unique_lock lock{baton_mutex};
+    me.turn_changed.wait(lock, [&] { return me.has_baton; });
+  }
+  /// Gives the baton to `to` and, unless `me` is null (it ends), waits to get it back.
+  void hand_baton(actor_thread& to, actor_thread* me) {
+    std::unique_lock lock{baton_mutex};
+    if (me != nullptr) me->has_baton = false;
+    to.has_baton = true;
+    to.turn_changed.notify_one();
+    if (me != nullptr) me->turn_changed.wait(lock, [&] { return me->has_baton; });
+  }
+  /// To whoever drives: the test's thread if it is in its loop, else a spare driver.
+  void pass_baton_on(actor_thread* me) {
+    if (driver_in_loop) {
+      hand_baton(driver, me);
+      return;
+    }
+    if (idle_spares.empty()) add_spare();
+    actor_thread* spare = idle_spares.back();
+    idle_spares.pop_back();
+    hand_baton(*spare, me);
+  }
+  void add_spare() {
+    auto s = std::make_unique<actor_thread>();
+    actor_thread* a = s.get();
+    spares.push_back(std::move(s));
+    idle_spares.push_back(a);
+    spare_threads.emplace_back([this, a] {
+      this_actor = a;
+      await_baton(*a);
+      while (!stopping) {
+        if (driver_in_loop) {
+          idle_spares.push_back(a);
+          hand_baton(driver, a);
+        } else if (!step_now() && !move_clock(time_point::max())) {
+          give_up("every callback waits for something that nobody will do", seed);
+        }
+      }
+    });
+  }
+
+  // --- steps
+  static bool take_token(parker& p) noexcept { return p.token.exchange(0) != 0; }
+  [[nodiscard]] bool can_go_on(const actor_thread& a) const noexcept {
+    return a.not_started || a.parked_on->token.load() != 0 || clock >= a.deadline;
+  }
+
+  /// RETURNS: false if nothing is runnable at this moment of the clock.
+  bool step_now() {
+    candidates.clear();
+    for (actor_thread* a : waiting) {
+      if (can_go_on(*a)) candidates.push_back(a);
+    }
+    const std::size_t n = runnable.size() + candidates.size();
+    if (n == 0) return false;
+    ++steps;
+    const std::size_t pick = choose(n);
+    if (pick < runnable.size()) {
+      process* p = std::exchange(runnable[pick], runnable.back());
+      runnable.pop_back();
+      if (p->run(1)) runnable.push_back(p);
+      return true;
+    }
+    actor_thread* a = candidates[pick - runnable.size()];
+    std::erase(waiting, a);
+    a->not_started = false;
+    a->parked_on = nullptr;
+    actor_thread* me = this_actor;
+    if (me == &driver) {
+      driver_in_loop = true;
+      hand_baton(*a, me);
+      driver_in_loop = false;
+    } else {
+      idle_spares.push_back(me);
+      hand_baton(*a, me);
+    }
+    return true;
+  }
+  /// To the next thing that has a time, at most to `limit`. RETURNS: false if there is none.
+  bool move_clock(time_point limit) {
+    time_point next = limit;
+    for (timer_service* t : timers) next = std::min(next, t->next());
+    for (const actor_thread* a : waiting) next = std::min(next, a->deadline);
+    if (next == time_point::max()) return false;
+    clock = std::max(clock, next);
+    for (timer_service* t : timers) t->expire(clock);
+    return true;
+  }
+  template <class Condition>
+  bool run_until(Condition met, bool may_move_clock, time_point limit = time_point::max()) {
+    while (!met()) {
+      if (step_now()) continue;
+      if (!may_move_clock || !move_clock(limit)) return false;
+    }
+    return true;
+  }
+  std::size_t choose(std::size_t bound) noexcept {
+    return bound <= 1 ? 0 : static_cast<std::size_t>(generator() % bound);
+  }
+
+  // --- faults
+  void reached_point(std::string_view point, bool may_throw) {
+    if (!points.contains(point)) points.emplace(point);
+    detail::branch* self = detail::current_branch();
+    bool crash = false;
+    bool kill = false;
+    if (const auto armed = planned.find(point); armed != planned.end()) {
+      if (--armed->second.countdown == 0) {
+        crash = true;
+        kill = armed->second.kill;
+        planned.erase(armed);
+      }
+    }
+    if (!crash && crash_probability > 0 &&
+        std::uniform_real_distribution<>{}(generator) < crash_probability) {
+      crash = true;
+      kill = choose(2) == 0;
+    }
+    if (!crash) return;
+    ++injected;
+    if (kill || !may_throw) {
+      if (self != nullptr) std::ignore = self->kill(self->make_pid(process_role::worker));
+      return;
+    }
+    throw injected_crash{"injected at " + std::string{point}};
+  }
+
+  struct plan {
+    unsigned countdown;
+    bool kill;
+  };
+
+  const std::uint64_t seed;
+  std::mt19937_64 generator;
+  time_point clock{};
+  std::vector<process*> runnable;
+  std::vector<timer_service*> timers;
+  std::vector<actor_thread*> waiting;
+  std::vector<actor_thread*> candidates;
+  std::size_t steps = 0;
+
+  std::mutex baton_mutex;
+  actor_thread driver;
+  bool driver_in_loop = false;
+  bool stopping = false;
+  std::vector<std::unique_ptr<actor_thread>> spares;
+  std::vector<actor_thread*> idle_spares;
+  std::vector<std::thread> spare_threads;
+
+  std::map<std::string, plan, std::less<>> planned;
+  double crash_probability = 0;
+  std::uint64_t injected = 0;
+  std::set<std::string, std::less<>> points;
+};
+
+namespace {
+
+class sim_scheduler final : public scheduler {
+ public:
+  sim_scheduler(simulation::world& w, timer_service& timers) : world_{w}, timers_{timers} {
+    w.timers.push_back(&timers);
+  }
+  void submit(process& p) noexcept override { world_.runnable.push_back(&p); }
+  bool block(parker& self, time_point deadline) noexcept override {
+    return world_.park(self, deadline);
+  }
+  void announce() noexcept override {}
+  bool may_run_on_caller() noexcept override { return world_.choose(2) == 0; }
+  void stop() noexcept override { std::erase(world_.timers, &timers_); }
+
+ private:
+  simulation::world& world_;
+  timer_service& timers_;
+};
+
+void hook(std::string_view point, bool may_throw) {
+  if (the_world != nullptr) the_world->reached_point(point, may_throw);
+}
+
+}  // namespace
+
+namespace detail {
+std::unique_ptr<scheduler> make_sim_scheduler(environment& env, timer_service& timers) {
+  return std::make_unique<sim_scheduler>(static_cast<simulation::world&>(env), timers);
+}
+}  // namespace detail
+
+std::uint64_t simulation::default_seed() noexcept {
+  const char* text = std::getenv("PEEPER_SEED");  // NOLINT(concurrency-mt-unsafe): tests read it
+  return text == nullptr ? 1 : std::strtoull(text, nullptr, 10);
+}
+
+simulation::simulation(std::uint64_t seed) : world_{std::make_unique<world>(seed)} {
+  PEEPER_ASSERT(the_world == nullptr);
+  the_world = world_.get();
+  world_->driver.has_baton = true;
+  this_actor = &world_->driver;
+  // ORDER: release pairs with the acquire in fault_point().
+  detail::the_fault_hook.store(&hook, std::memory_order_release);
+}
+
+simulation::~simulation() {
+  detail::the_fault_hook.store(nullptr, std::memory_order_release);
+  world_->stopping = true;
+  for (auto& s : world_->spares) {
+    const std::lock_guard lock{world_->baton_mutex};
+    s->has_baton = true;
+    s->turn_changed.notify_one();
+  }
+  for (std::thread& t : world_->spare_threads) t.join();
+  this_actor = nullptr;
+  the_world = nullptr;
+}
+
+std::uint64_t simulation::seed() const noexcept { return world_->seed; }
+environment& simulation::env() noexcept { return *world_; }
+time_point simulation::now() const noexcept { return world_->clock; }
+
+std::size_t simulation::run() {
+  const std::size_t before = world_->steps;
+  while (world_->step_now()) {
+  }
+  return world_->steps - before;
+}
+
+bool simulation::step() { return world_->step_now(); }
+
+void simulation::advance(duration d) {
+  const time_point until = deadline_after(world_->clock, d);
+  run();
+  while (world_->clock < until) {
+    std::ignore = world_->move_clock(until);
+    run();
+  }
+}
+
+std::unique_ptr<environment::thread> simulation::thread(std::move_only_function<void()> body) {
+  return world_->start_thread("", std::move(body));
+}
+
+void simulation::crash_at(std::string_view point, unsigned nth) {
+  world_->planned.insert_or_assign(std::string{point}, world::plan{nth, false});
+}
+void simulation::kill_at(std::string_view point, unsigned nth) {
+  world_->planned.insert_or_assign(std::string{point}, world::plan{nth, true});
+}
+void simulation::crash_randomly(double probability) { world_->crash_probability = probability; }
+std::uint64_t simulation::injected() const noexcept { return world_->injected; }
+const std::set<std::string, std::less<>>& simulation::reached() const noexcept {
+  return world_->points;
+}
+std::uint64_t simulation::choose(std::uint64_t bound) noexcept { return world_->choose(bound); }
+
+std::optional<std::uint64_t> find_failing_seed(std::uint64_t first, std::uint64_t count,
+                                               const std::function<bool(simulation&)>& test) {
+  if (std::getenv("PEEPER_SEED") != nullptr) {  // NOLINT(concurrency-mt-unsafe): tests read it
+    first = simulation::default_seed();
+    count = 1;
+  }
+  for (std::uint64_t seed = first; seed < first + count; ++seed) {
+    bool passed = false;
+    try {
+      simulation sim{seed};
+      passed = test(sim);
+    } catch (const std::exception& e) {
+      detail::log_error("seed {}: {}", seed, e.what());
+    }
+    if (!passed) {
+      detail::log_error("seed {} fails; PEEPER_SEED={} repeats it", seed, seed);
+      return seed;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace peeper
