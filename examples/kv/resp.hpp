@@ -45,6 +45,10 @@ class command_view {
     const slice& found = arguments_[index];
     return {bytes_ + found.offset, found.length};
   }
+  /// The same without its first `count` words. REQUIRES: count <= size().
+  [[nodiscard]] command_view skip(std::size_t count) const {
+    return {bytes_, arguments_.subspan(count)};
+  }
 
  private:
   const char* bytes_;

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Crashes a kv server again and again, in every way it can be crashed, and measures how long each
+/// time it takes until it answers again.
+///
+/// THREADS: start() and stop() by one thread; the observers by any.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "kv_server.hpp"
+
+namespace kv {
+
+enum class crash_kind : std::uint8_t {
+  exception,    ///< a handler throws in the middle of an update (the CRASH command)
+  worker,       ///< kill(worker_of(server))
+  keeper,       ///< kill(keeper_of(server))
+  both,         ///< worker and keeper, one right after the other
+};
+inline constexpr std::size_t crash_kinds = 4;
+[[nodiscard]] std::string_view to_string(crash_kind kind);
+
+class chaos {
+ public:
+  struct options {
+    std::uint16_t port = 0;                    ///< where the server listens
+    std::chrono::microseconds pause{5000};     ///< between a recovery and the next crash
+    std::uint64_t seed = 1;
+  };
+
+  chaos(peeper::ref<kv_server> target, options wanted);
+  chaos(const chaos&) = delete;
+  chaos& operator=(const chaos&) = delete;
+  /// As stop().
+  ~chaos();
+
+  void start();
+  void stop();
+
+  [[nodiscard]] std::array<std::uint64_t, crash_kinds> crashes() const;
+  /// Microseconds from a crash to the next answer over TCP, for each crash so far.
+  [[nodiscard]] std::vector<std::uint32_t> recoveries_us() const;
+  /// What went wrong with chaos itself, or empty.
+  [[nodiscard]] std::string failure() const;
+
+ private:
+  void run();
+  void crash(crash_kind kind, class tcp_client& client);
+
+  peeper::ref<kv_server> target_;
+  options options_;
+  std::atomic<bool> stopping_{false};
+  std::thread thread_;
+
+  mutable std::mutex mutex_;
+  std::array<std::uint64_t, crash_kinds> crashes_{};  // guarded by mutex_
+  std::vector<std::uint32_t> recoveries_us_;          // guarded by mutex_
+  std::string failure_;                               // guarded by mutex_
+};
+
+/// RETURNS: the value below which `share` of the values lie; 0 if there are none.
+[[nodiscard]] std::uint32_t percentile(std::vector<std::uint32_t> values, double share);
+
+}  // namespace kv

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/// kv: a server that speaks Redis's protocol and survives its own bugs. See README.md.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <memory>
+
+#include <peeper/peeper.hpp>
+
+#include "kv_server.hpp"
+#include "tcp_server.hpp"
+
+namespace {
+
+int serve(const kv::tcp_server::options& wanted) {
+  peeper::runtime runtime;
+  auto statistics = std::make_shared<kv::server_statistics>();
+  auto data = peeper::start<kv::kv_server>(runtime, kv::server_options(), statistics);
+  if (!data) {
+    fmt::print(stderr, "kv: the data server did not start: {}\n", data.error().what());
+    return 1;
+  }
+  auto server = kv::tcp_server::start(*data, statistics, wanted);
+  if (!server) {
+    fmt::print(stderr, "kv: {}\n", server.error());
+    return 1;
+  }
+  fmt::print("kv: ready on {}:{} for up to {} clients; try: redis-cli -p {} CRASH boom\n",
+             wanted.bind, (*server)->port(), statistics->clients_max, (*server)->port());
+  std::fflush(stdout);
+
+  boost::asio::io_context signals;
+  boost::asio::signal_set wait_for(signals, SIGINT, SIGTERM);
+  wait_for.async_wait([](const boost::system::error_code&, int) {});
+  signals.run();
+
+  fmt::print("kv: stopping\n");
+  (*server)->stop();
+  if (const auto stopped = runtime.shutdown(); !stopped) {
+    fmt::print(stderr, "kv: {}\n", stopped.error().what());
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    CLI::App app{"kv: a key-value server that speaks Redis's protocol (RESP2), as a peeper server"};
+    kv::tcp_server::options wanted;
+    app.add_option("--port", wanted.port, "TCP port to listen on; 0: any free one")
+        ->capture_default_str();
+    app.add_option("--bind", wanted.bind, "IP address to listen on")->capture_default_str();
+    app.add_option("--threads", wanted.threads, "threads that read from and write to clients")
+        ->check(CLI::Range(1, 64))
+        ->capture_default_str();
+    app.add_option("--max-clients", wanted.clients_max, "clients at the same time")
+        ->capture_default_str();
+    CLI11_PARSE(app, argc, argv);
+    return serve(wanted);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "kv: {}\n", error.what());
+    return 1;
+  }
+}
