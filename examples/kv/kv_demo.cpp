@@ -279,7 +279,9 @@ int demo::run() {
     return 2;
   }
   data_ = *data;
-  auto server = tcp_server::start(data_, statistics_, {.port = 0});
+  tcp_server::options listen;
+  listen.port = 0;
+  auto server = tcp_server::start(data_, statistics_, listen);
   if (!server) {
     fmt::print(stderr, "kv_demo: {}\n", server.error());
     return 2;
