@@ -59,7 +59,7 @@ class from {
   using pointer = detail::request_ptr<detail::typed_request<R>>;
 
   static void drop(pointer& r) noexcept {
-    if (r && r->claim_answer()) r->fail(call_error{call_errc::not_answered});
+    if (r && r->from_dropped()) r->fail(call_error{call_errc::not_answered});
     r = pointer{};
   }
 

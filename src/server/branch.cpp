@@ -125,6 +125,7 @@ std::expected<void, start_error> branch::start() {
   if (!wait_for_request(rt, *r, deadline)) {
     // Its init, when it comes back, finds itself fenced off, and the server ends.
     std::ignore = kill(make_pid(process_role::worker));
+    std::ignore = kill(server_pid());
     return std::unexpected{
         start_error{start_errc::init_timeout,
                     fmt::format("init of server '{}' did not return in time", display_name())}};
@@ -347,9 +348,9 @@ void branch::finish_callback(execution& ex, message* m) noexcept {
   const bool stops = ex.next.what == next_step::kind::stop;
   const exit_reason reason = ex.next.reason;
   if (stops) run_terminate(reason);  // OTP: terminate first, then the reply
-  if (ex.next.reply_ready) {
+  if (ex.next.reply_ready || type.answers_later) {
     type.finish(*m);
-  } else if (type.kind == message_kind::call && !type.answers_later) {
+  } else if (type.kind == message_kind::call) {
     type.fail(*m, call_error{stops ? call_errc::stopped : call_errc::not_answered, display_name(),
                              reason});
   }
@@ -479,11 +480,7 @@ bool branch::set_aside(message* m, const exit_reason& reason) noexcept {
   const crash_policy& policy = options_->on_crash;
   if (policy.what == crash_policy::kind::retry && type.intact_after_crash &&
       m->attempts <= policy.retries) {
-    if (type.kind == message_kind::continuation) {
-      continuation_ = m;
-    } else {
-      queue_push_front(m);
-    }
+    queue_push_front(m);  // a continuation, too: init's own, if any, goes before it
     return false;
   }
   if (type.fail != nullptr) {

@@ -44,7 +44,7 @@ struct message_type {
   void (*release)(message* m) noexcept;
   /// call and system: tells whoever waits that there will be no answer. Null: nobody waits.
   void (*fail)(message& m, call_error error) noexcept;
-  /// call: the stored answer leaves.
+  /// call, at the commit: the stored answer leaves; a from<T> may answer from now on.
   void (*finish)(message& m) noexcept = nullptr;
   /// A fresh message with the same payload, for replay. Null: cannot be replayed.
   message* (*revive)(message& m) = nullptr;

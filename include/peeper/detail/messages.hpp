@@ -171,6 +171,7 @@ class call_message final : public message,
 
   static returned invoke(S& worker, call_message& call, state_of<S>& kept) {
     if constexpr (later) {
+      call.callback_begins();
       call.request::add_ref();
       return form::invoke(worker, static_cast<argument>(call.payload_),
                           from<reply_type>{request_ptr<request_type>{&call}}, kept);
@@ -239,7 +240,14 @@ class call_message final : public message,
     }
     of(m).request::fail(std::move(error));
   }
-  static void finish_it(message& m) noexcept { of(m).request::finish(); }
+  /// The callback is committed: its answer leaves, or may come later.
+  static void finish_it(message& m) noexcept {
+    if constexpr (!later) {
+      of(m).request::finish();
+    } else if (of(m).callback_committed()) {
+      of(m).request::fail(call_error{call_errc::not_answered});
+    }
+  }
   /// Nobody waits for the answer of a replay.
   static message* revive_it(message& m) { return new call_message{std::move(of(m).payload_), 1}; }
   void destroy() noexcept override { delete this; }

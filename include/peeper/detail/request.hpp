@@ -89,10 +89,42 @@ class request {
     finish();
   }
 
-  /// A from<T> and a crash may both want to answer. RETURNS: true to the first only.
+  // --- who may answer, where a from<T> is out: `answer_`, one word
+  //
+  //     handling --callback_committed()--> open --(from dropped: "not answered")--> claimed
+  //        |  \--(from dropped)--> dropped --callback_committed(): "not answered"--> claimed
+  //        +--claim_answer() by a reply or by the crash, from any of them, once--> claimed
+  //
+  // So a from that goes down with a crashing handler leaves the answer to the crash.
+
+  /// RETURNS: true to the first only; that one stores the result and finishes.
   [[nodiscard]] bool claim_answer() noexcept {
     // ORDER: acq_rel: one winner; it alone stores the result.
-    return !answer_claimed_.exchange(true, std::memory_order_acq_rel);
+    return answer_.exchange(answer::claimed, std::memory_order_acq_rel) != answer::claimed;
+  }
+  /// The handler is about to run, perhaps again.
+  void callback_begins() noexcept {
+    answer expected = answer::dropped;
+    // ORDER: relaxed: the new from is handed out after it, by this thread.
+    answer_.compare_exchange_strong(expected, answer::handling, std::memory_order_relaxed);
+  }
+  /// RETURNS: true if its from was dropped meanwhile: the caller is to be told.
+  [[nodiscard]] bool callback_committed() noexcept {
+    answer expected = answer::handling;
+    // ORDER: acq_rel with from_dropped(): one of the two tells.
+    if (answer_.compare_exchange_strong(expected, answer::open, std::memory_order_acq_rel)) {
+      return false;
+    }
+    return expected == answer::dropped && claim_answer();
+  }
+  /// RETURNS: true if the caller is to be told now.
+  [[nodiscard]] bool from_dropped() noexcept {
+    answer expected = answer::handling;
+    // ORDER: acq_rel with callback_committed().
+    if (answer_.compare_exchange_strong(expected, answer::dropped, std::memory_order_acq_rel)) {
+      return false;
+    }
+    return expected == answer::open && claim_answer();
   }
 
  protected:
@@ -107,7 +139,8 @@ class request {
 
   std::atomic<std::uintptr_t> state_{pending_tag};
   std::atomic<std::uint32_t> refs_;
-  std::atomic<bool> answer_claimed_{false};
+  enum class answer : std::uint8_t { handling, open, dropped, claimed };
+  std::atomic<answer> answer_{answer::handling};
 };
 
 template <class R>
