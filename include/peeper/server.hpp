@@ -133,7 +133,13 @@ class server_cell : public branch {
     check_valid(*worker_, std::as_const(kept_->value()));
     kept_->prepare();
   }
-  void state_commit() noexcept override { kept_->commit(); }
+  void state_commit() noexcept override {
+    const bool changed = kept_->commit();
+    // A number or a struct of numbers is never too large; what owns memory may be.
+    if constexpr (!std::is_trivially_copyable_v<state>) {
+      if (changed && !told_oversized()) look_for_oversized();
+    }
+  }
   void state_rollback() noexcept override { kept_->rollback(); }
   void state_destroy() noexcept override { kept_.reset(); }
   void hibernate() noexcept override {
@@ -157,6 +163,17 @@ class server_cell : public branch {
   void take_first(state s) {
     check_valid(*worker_, std::as_const(s));
     kept_.emplace(std::move(s));
+  }
+
+  /// A large plain field is compared and copied as a whole: said once, naming the way out.
+  void look_for_oversized() noexcept {
+    try {
+      if (const auto found = oversized_plain_field(std::as_const(kept_->value()))) {
+        tell_oversized(found->name, found->bytes, found->instead);
+      }
+    } catch (const std::bad_alloc&) {  // a hint is not worth a failure
+      return;
+    }
   }
 
   std::optional<S> worker_;

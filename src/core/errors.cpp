@@ -149,8 +149,7 @@ std::string call_error::what() const {
     case call_errc::stopped:
       return fmt::format("not handled: server '{}' stopped ({})", server, why);
     case call_errc::not_answered:
-      return fmt::format("handled by server '{}', but its from<T> was dropped without an answer",
-                         server);
+      return "handled, but the server dropped its from<T> without an answer";
     case call_errc::name_mismatch: break;
   }
   return fmt::format("not delivered: '{}' is a server of another class", server);

@@ -473,6 +473,16 @@ void branch::log_crash(const message* m, const exit_reason& reason) noexcept {
               reason.to_string());
 }
 
+void branch::tell_oversized(std::string_view field, std::size_t bytes,
+                            std::string_view instead) noexcept {
+  told_oversized_ = true;
+  log_warning(
+      "server '{}': the plain field '{}' of its state has {} bytes, and is compared and copied as "
+      "a "
+      "whole on every change: use {} to pay for the change only",
+      display_name(), field, bytes, instead);
+}
+
 /// P3. RETURNS: true if the server is to end.
 bool branch::set_aside(message* m, const exit_reason& reason) noexcept {
   const message_type& type = *m->type;

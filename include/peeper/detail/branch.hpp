@@ -123,6 +123,8 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   void unexpected_info(std::string_view type) noexcept;
   /// The state is about to be lent for writing: a crash must roll it back.
   static void lend_state() noexcept { current_execution()->mutating = true; }
+  [[nodiscard]] bool told_oversized() const noexcept { return told_oversized_; }
+  void tell_oversized(std::string_view field, std::size_t bytes, std::string_view instead) noexcept;
   /// REQUIRES: a coroutine handler is being made or runs.
   [[nodiscard]] suspended_callback& suspended() noexcept { return *awaiting_; }
   void resume_suspended(std::uint64_t await_id) noexcept;
@@ -230,6 +232,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   bool timeout_when_empty_ = false;
   bool has_timers_ = false;
   bool traced_ = false;
+  bool told_oversized_ = false;
   std::uint32_t crashes_ = 0;
   std::uint32_t restarts_ = 0;
   std::uint32_t unexpected_ = 0;
