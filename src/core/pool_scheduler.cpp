@@ -325,8 +325,9 @@ class pool_scheduler final : public scheduler {
       if (p == nullptr && !surplus) p = steal(w);
       if (p == nullptr) p = sleep_until_work(w);
       if (p == nullptr) break;
+      // If something else is run first, what was left in `next` is for whoever sleeps.
+      if (w.unannounced && w.next.load(std::memory_order_relaxed) != nullptr) announce();
       w.unannounced = false;
-      // What is left behind it is for others, if any sleeps.
       if (p->run(slice_budget) && !w.tired.push(*p)) push_global(*p);
     }
     this_worker = nullptr;
