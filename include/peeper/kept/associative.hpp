@@ -107,7 +107,7 @@ class associative : public kept_base {
   };
   using iterator = const_iterator;
 
-  associative() = default;
+  associative() noexcept = default;
   associative(std::initializer_list<value_type> values) { insert_each(values); }
   template <std::input_iterator Iterator, std::sentinel_for<Iterator> End>
   associative(Iterator first, End last) {

@@ -191,7 +191,8 @@ class sequence : public kept_base {
   };
   using iterator = const_iterator;
 
-  sequence() = default;
+  // Boost does not say so, but making an empty sequence cannot throw.
+  sequence() noexcept {}  // NOLINT(modernize-use-equals-default)
   sequence(std::initializer_list<T> values) { fill(values); }
   explicit sequence(size_type count, const T& value = T()) {
     cells_.make_room(count);

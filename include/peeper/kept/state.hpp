@@ -117,6 +117,7 @@ struct shadow_traits {
   using type = std::tuple<shadow_of<State>>;
 };
 template <structure State>
+  requires(!saved_at_once<State> && !exchanged<State>)
 struct shadow_traits<State> {
   template <std::size_t... I>
   static std::tuple<shadow_of<field_type<I, State>>...> make(std::index_sequence<I...>);

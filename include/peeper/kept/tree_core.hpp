@@ -56,12 +56,12 @@ class tree_core {
                                      boost::intrusive::constant_time_size<true>>;
 
  public:
-  /// Where a new node goes.
-  using place = typename tree::insert_commit_data;
-  /// Where an erased node was: before this one, or at the end if null.
+  /// Where a new node goes, or an erased node was: before this one, or at the end if null.
   using position = node*;
+  using place = node*;
 
-  tree_core() = default;
+  // Boost does not say so, but making an empty tree cannot throw.
+  tree_core() noexcept {}  // NOLINT(modernize-use-equals-default)
   tree_core(const tree_core&) = delete;
   tree_core& operator=(const tree_core&) = delete;
   ~tree_core() {
@@ -99,16 +99,19 @@ class tree_core {
 
   /// RETURNS: the node that has `key`, or null and where a node with that key goes.
   template <class Query>
-  [[nodiscard]] std::pair<node*, place> locate(const Query& key) {
-    std::pair<node*, place> result{};
-    const auto [at, absent] = tree_.insert_check(key, Less{}, result.second);
-    if (!absent) result.first = &*at;
-    return result;
+  [[nodiscard]] std::pair<node*, place> locate(const Query& key) const {
+    // Not insert_check() and insert_commit(): where assertions are on, the latter compares again,
+    // and link() must not fail.
+    node* const after = lower_bound(key);
+    if (after != nullptr && !Less{}(key, KeyOf{}(std::as_const(after->value)))) {
+      return {after, nullptr};
+    }
+    return {nullptr, after};
   }
 
   void prepare_link() noexcept {}
   void reserve(std::size_t /*unused*/) noexcept {}
-  void link(node* n, const place& where) noexcept { tree_.insert_commit(*n, where); }
+  void link(node* n, place before) noexcept { relink(n, before); }
   /// Puts back what unlink() took out. REQUIRES: all later changes have been undone.
   void relink(node* n, position before) noexcept {
     tree_.insert_before(before == nullptr ? tree_.end() : tree_.iterator_to(*before), *n);
