@@ -12,6 +12,7 @@
 /// THREADS: the functions that need a running callback say so; timers may be started from anywhere.
 #pragma once
 
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -39,12 +40,16 @@ bool cancel_timer(branch& target, std::uint64_t id);
 void stop_monitor(std::uint64_t id) noexcept;
 void change_link(branch* target, bool linked);
 
+/// What an interval timer owns; each time it fires it makes a message that shares the payload, so
+/// that no code of the user's runs on the timers' thread.
 template <class S, class M>
 class interval_source final : public message {
  public:
-  explicit interval_source(M m) : message{type_object}, payload_{std::move(m)} {}
+  explicit interval_source(M m)
+      : message{type_object}, payload_{std::make_shared<const M>(std::move(m))} {}
   static message* copy(message& m) {
-    return new info_message<S, M>{M{static_cast<interval_source&>(m).payload_}};
+    return new one_way<S, M, handle_info_probe, message_kind::info, std::shared_ptr<const M>>{
+        static_cast<interval_source&>(m).payload_};
   }
 
  private:
@@ -52,7 +57,7 @@ class interval_source final : public message {
   static void release_it(message* m) noexcept { delete static_cast<interval_source*>(m); }
   static constexpr message_type type_object{message_kind::system, true,   &name, nullptr,
                                             &release_it,          nullptr};
-  M payload_;
+  std::shared_ptr<const M> payload_;
 };
 }  // namespace detail
 
@@ -85,12 +90,13 @@ timer_id send_after(const ref<S>& target, duration after, M message) {
                               new detail::info_message<S, M>{std::move(message)}, duration::zero(),
                               nullptr)};
 }
-/// As send_after(), again and again every `period`, with copies of `message`, until it is cancelled
-/// or the server stops.
+/// As send_after(), again and again every `period`, until it is cancelled or the server stops. The
+/// handler takes the message as const& or by copy: all of them share it.
 template <class S, class M>
 timer_id send_interval(const ref<S>& target, duration period, M message) {
   static_assert(detail::handles_info<S, M>, "the server has no handle_info for this message");
-  static_assert(std::is_copy_constructible_v<M>, "an interval sends copies of its message");
+  static_assert(detail::handler_form<detail::handle_info_probe, S, M>::intact,
+                "send_interval: handle_info must take the message as const& or by copy");
   if (!target) return {};
   if (period <= duration::zero()) {
     throw std::invalid_argument{"peeper::send_interval: the period must be positive"};

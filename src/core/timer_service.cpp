@@ -69,6 +69,19 @@ struct timer_service::state {
     timer_list& list = wheel[t.level][t.slot];
     list.erase(list.iterator_to(t));
     if (list.empty()) occupied[t.level] &= ~(std::uint64_t{1} << t.slot);
+    disown(t);
+  }
+  /// Into and out of the list of its process, whose head is guarded by our mutex.
+  static void own(timer& t) noexcept {
+    timer*& head = t.target->pending_timers;
+    t.owner_next = head;
+    if (head != nullptr) head->owner_link = &t.owner_next;
+    head = &t;
+    t.owner_link = &head;
+  }
+  static void disown(timer& t) noexcept {
+    *t.owner_link = t.owner_next;
+    if (t.owner_next != nullptr) t.owner_next->owner_link = t.owner_link;
   }
 
   /// The first tick at which a slot must be looked at (due, or to be spread over lower levels).
@@ -134,6 +147,7 @@ void timer_service::start(std::uint64_t id, process& target, time_point at, mess
     timer& placed = *t;
     state_->by_id.emplace(id, std::move(t));
     state_->place(placed);
+    state::own(placed);
     // The thread sleeps until thread_wakes_at; only an earlier timer needs it sooner.
     if (at < state_->thread_wakes_at) {
       state_->thread_wakes_at = at;
@@ -157,25 +171,24 @@ bool timer_service::cancel(std::uint64_t id) noexcept {
   return true;
 }
 
-void timer_service::cancel_all(const process& target) noexcept {
-  timer_list cancelled;
-  std::vector<std::unique_ptr<timer>> owned;
+void timer_service::cancel_all(process& target) noexcept {
+  timer* cancelled = nullptr;
   {
     const std::lock_guard lock{state_->mutex};
-    for (auto it = state_->by_id.begin(); it != state_->by_id.end();) {
-      if (it->second->target.get() == &target) {
-        state_->unlink(*it->second);
-        cancelled.push_back(*it->second.release());
-        it = state_->by_id.erase(it);
-      } else {
-        ++it;
-      }
+    while (timer* t = target.pending_timers) {
+      state_->unlink(*t);
+      const auto found = state_->by_id.find(t->id);
+      std::ignore = found->second.release();
+      state_->by_id.erase(found);
+      t->owner_next = cancelled;
+      cancelled = t;
     }
   }
-  cancelled.clear_and_dispose([](timer* t) {
+  while (cancelled != nullptr) {
+    const std::unique_ptr<timer> t{cancelled};
+    cancelled = t->owner_next;
     t->payload->type->release(t->payload);
-    delete t;
-  });
+  }
 }
 
 time_point timer_service::next() const noexcept {
@@ -228,6 +241,7 @@ std::size_t timer_service::expire(time_point now) noexcept {
             t.at += t.period;
             state_->place(t);
           } else {
+            state::disown(t);
             due.push_back({std::move(t.target), t.payload});
             state_->by_id.erase(t.id);
           }

@@ -30,6 +30,8 @@ struct timer : boost::intrusive::list_base_hook<> {
   message* payload = nullptr;  // owned
   duration period{0};          // > 0: sends a copy and starts again
   message* (*copy)(message& original) = nullptr;
+  timer* owner_next = nullptr;   ///< the other timers of `target`
+  timer** owner_link = nullptr;  ///< what points to this one in that list
   std::uint8_t level = 0;
   std::uint8_t slot = 0;
 };
@@ -47,13 +49,14 @@ class timer_service {
 
   /// A number for a timer that will be started with it (ids can be told before the commit).
   [[nodiscard]] std::uint64_t new_id() noexcept;
-  /// Takes `payload`. With `copy`, fires every `period` from `at` on, each time with a copy.
+  /// Takes `payload`. With `copy`, fires every `period` from `at` on, each time with what `copy`
+  /// makes of it (under our mutex: it must be the library's own code).
   void start(std::uint64_t id, process& target, time_point at, message* payload,
              duration period = duration::zero(), message* (*copy)(message&) = nullptr);
   /// RETURNS: true if it was pending: it will not fire.
   bool cancel(std::uint64_t id) noexcept;
-  /// The process has ended: none of its timers fires. O(its timers + all timers / 64 buckets).
-  void cancel_all(const process& target) noexcept;
+  /// The process has ended: none of its timers fires. O(its timers).
+  void cancel_all(process& target) noexcept;
   /// When the next timer may be due (may be early, never late); max if there is none.
   [[nodiscard]] time_point next() const noexcept;
   /// Delivers all that is due at `now`. RETURNS: how many.

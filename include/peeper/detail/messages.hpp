@@ -14,10 +14,11 @@ namespace peeper::detail {
 
 // --- casts, infos, continuations: nobody waits ---------------------------------------------------
 
-template <class S, class M, class Probe, message_kind Kind>
-class one_way final : public message, public pooled<one_way<S, M, Probe, Kind>> {
+/// `Stored`: M, or, where one payload serves many messages, std::shared_ptr<const M>.
+template <class S, class M, class Probe, message_kind Kind, class Stored = M>
+class one_way final : public message, public pooled<one_way<S, M, Probe, Kind, Stored>> {
  public:
-  explicit one_way(M payload) noexcept(std::is_nothrow_move_constructible_v<M>)
+  explicit one_way(Stored payload) noexcept(std::is_nothrow_move_constructible_v<Stored>)
       : message{type_object}, payload_{std::move(payload)} {}
 
  private:
@@ -30,18 +31,17 @@ class one_way final : public message, public pooled<one_way<S, M, Probe, Kind>> 
     auto& cell = static_cast<server_cell<S>&>(static_cast<branch&>(self));
     if constexpr (std::same_as<M, down>) {
       // A monitor that was taken back meanwhile: flushed (OTP's demonitor with flush).
-      if (!cell.stop_watching(of(m).payload_.id.value)) return;
+      if (m.attempts == 0 && !cell.stop_watching(of(m).payload_.id.value)) return;
     }
     cell.template with_state<form::access>([&](S& worker, state_of<S>& kept) {
-      using returned = decltype(form::invoke(worker, static_cast<argument>(of(m).payload_), kept));
+      using returned = decltype(form::invoke(worker, of(m).payload(), kept));
       using shape = typename without_task<returned>::type;
       static_assert(is_noreply<shape>,
                     "handle_cast, handle_info and handle_continue return void, noreply(...), "
                     "stop(...) or noreply_result<...>");
       if constexpr (is_task<returned>) {
         suspended_callback& waiting = cell.suspended();
-        auto body = std::make_shared<returned>(
-            form::invoke(worker, static_cast<argument>(of(m).payload_), kept));
+        auto body = std::make_shared<returned>(form::invoke(worker, of(m).payload(), kept));
         waiting.leaf = body->handle();
         waiting.resume = [body, &cell, &waiting] {
           std::exchange(waiting.leaf, nullptr).resume();
@@ -51,10 +51,10 @@ class one_way final : public message, public pooled<one_way<S, M, Probe, Kind>> 
           return true;
         };
       } else if constexpr (std::is_void_v<returned>) {
-        form::invoke(worker, static_cast<argument>(of(m).payload_), kept);
+        form::invoke(worker, of(m).payload(), kept);
       } else {
         noreply_reader<S>{current_execution()->next}.read(
-            form::invoke(worker, static_cast<argument>(of(m).payload_), kept));
+            form::invoke(worker, of(m).payload(), kept));
       }
       if constexpr (!is_task<returned>) cell.template state_ready<form::access>();
     });
@@ -68,7 +68,18 @@ class one_way final : public message, public pooled<one_way<S, M, Probe, Kind>> 
     }
   }
   static void release_it(message* m) noexcept { delete &of(*m); }
-  static message* revive_it(message& m) { return new one_way{std::move(of(m).payload_)}; }
+  static message* revive_it(message& m) {
+    auto* fresh = new one_way{std::move(of(m).payload_)};
+    fresh->attempts = 1;
+    return fresh;
+  }
+  argument payload() {
+    if constexpr (std::same_as<Stored, M>) {
+      return static_cast<argument>(payload_);
+    } else {
+      return *payload_;
+    }
+  }
 
   static constexpr bool coroutine = is_task<decltype(form::invoke(
       std::declval<S&>(), std::declval<argument>(), std::declval<state_of<S>&>()))>;
@@ -80,7 +91,7 @@ class one_way final : public message, public pooled<one_way<S, M, Probe, Kind>> 
                                             .fail = nullptr,
                                             .revive = &revive_it,
                                             .coroutine = coroutine};
-  M payload_;
+  Stored payload_;
 };
 
 template <class S, class M>

@@ -27,6 +27,7 @@ namespace peeper::detail {
 class runtime_core;
 struct process_extras;
 struct locked_mailbox;
+struct timer;
 
 /// Where a dead letter's reservation, a staged message or a handle keeps a process in memory.
 class process {
@@ -94,7 +95,8 @@ class process {
     return extras_.load(std::memory_order_acquire);
   }
 
-  process* run_link = nullptr;  ///< owned by the run queue it is in
+  timer* pending_timers = nullptr;  ///< its pending timers; guarded by the timer service's mutex
+  process* run_link = nullptr;      ///< owned by the run queue it is in
 
  protected:
   /// Born claimed by its creator, with one reference (its life).
