@@ -57,94 +57,86 @@ bool is_utf8(std::string_view text) noexcept {
 
 // ---------------------------------------------------------------------------- cbor_writer
 
-unsigned char* cbor_writer::grow(std::size_t count) {
-  const std::size_t start = bytes_.size();
-  if (bytes_.capacity() - start < count) {
-    bytes_.reserve(std::max(bytes_.capacity() * 2, start + count));
-  }
-  bytes_.resize(start + count);
-  return reinterpret_cast<unsigned char*>(bytes_.data()) + start;
-}
-
-void cbor_writer::settle(unsigned char* start, std::size_t written) noexcept {
-  bytes_.resize(static_cast<std::size_t>(start - reinterpret_cast<unsigned char*>(bytes_.data())) +
-                written);
+void cbor_writer::grow(std::size_t count) {
+  bytes_.resize(std::max({std::size_t{64}, bytes_.size() * 2, used_ + count}));
 }
 
 void cbor_writer::natural(std::uint64_t value) {
-  unsigned char* at = grow(head_bytes_max);
-  settle(at, cbor_encode_uint(value, at, head_bytes_max));
+  unsigned char* at = room(head_bytes_max);
+  used_ += cbor_encode_uint(value, at, head_bytes_max);
 }
 
 void cbor_writer::integer(std::int64_t value) {
-  unsigned char* at = grow(head_bytes_max);
+  unsigned char* at = room(head_bytes_max);
   // CBOR stores a negative number n as -1 - n, which is its bitwise complement.
-  settle(at, value < 0 ? cbor_encode_negint(~static_cast<std::uint64_t>(value), at, head_bytes_max)
-                       : cbor_encode_uint(static_cast<std::uint64_t>(value), at, head_bytes_max));
+  used_ += value < 0 ? cbor_encode_negint(~static_cast<std::uint64_t>(value), at, head_bytes_max)
+                     : cbor_encode_uint(static_cast<std::uint64_t>(value), at, head_bytes_max);
 }
 
 void cbor_writer::real(float value) {
-  unsigned char* at = grow(head_bytes_max);
-  settle(at, cbor_encode_single(value, at, head_bytes_max));
+  unsigned char* at = room(head_bytes_max);
+  used_ += cbor_encode_single(value, at, head_bytes_max);
 }
 
 void cbor_writer::real(double value) {
-  unsigned char* at = grow(head_bytes_max);
-  settle(at, cbor_encode_double(value, at, head_bytes_max));
+  unsigned char* at = room(head_bytes_max);
+  used_ += cbor_encode_double(value, at, head_bytes_max);
 }
 
 void cbor_writer::boolean(bool value) {
-  unsigned char* at = grow(1);
-  settle(at, cbor_encode_bool(value, at, 1));
+  unsigned char* at = room(1);
+  used_ += cbor_encode_bool(value, at, 1);
 }
 
 void cbor_writer::null() {
-  unsigned char* at = grow(1);
-  settle(at, cbor_encode_null(at, 1));
+  unsigned char* at = room(1);
+  used_ += cbor_encode_null(at, 1);
 }
 
 void cbor_writer::text(std::string_view value) {
-  unsigned char* at = grow(head_bytes_max + value.size());
+  unsigned char* at = room(head_bytes_max + value.size());
   const std::size_t head = is_utf8(value)
                                ? cbor_encode_string_start(value.size(), at, head_bytes_max)
                                : cbor_encode_bytestring_start(value.size(), at, head_bytes_max);
   if (!value.empty()) std::memcpy(at + head, value.data(), value.size());
-  settle(at, head + value.size());
+  used_ += head + value.size();
 }
 
 void cbor_writer::bytes(std::span<const std::byte> value) {
-  unsigned char* at = grow(head_bytes_max + value.size());
+  unsigned char* at = room(head_bytes_max + value.size());
   const std::size_t head = cbor_encode_bytestring_start(value.size(), at, head_bytes_max);
   if (!value.empty()) std::memcpy(at + head, value.data(), value.size());
-  settle(at, head + value.size());
+  used_ += head + value.size();
 }
 
 void cbor_writer::array(std::size_t count) {
-  unsigned char* at = grow(head_bytes_max);
-  settle(at, cbor_encode_array_start(count, at, head_bytes_max));
+  unsigned char* at = room(head_bytes_max);
+  used_ += cbor_encode_array_start(count, at, head_bytes_max);
 }
 
 void cbor_writer::map(std::size_t pairs) {
-  unsigned char* at = grow(head_bytes_max);
-  settle(at, cbor_encode_map_start(pairs, at, head_bytes_max));
+  unsigned char* at = room(head_bytes_max);
+  used_ += cbor_encode_map_start(pairs, at, head_bytes_max);
 }
 
 void cbor_writer::open_array() {
-  unsigned char* at = grow(1);
-  settle(at, cbor_encode_indef_array_start(at, 1));
+  unsigned char* at = room(1);
+  used_ += cbor_encode_indef_array_start(at, 1);
 }
 
 void cbor_writer::close() {
-  unsigned char* at = grow(1);
-  settle(at, cbor_encode_break(at, 1));
+  unsigned char* at = room(1);
+  used_ += cbor_encode_break(at, 1);
 }
 
-void cbor_writer::truncate(std::size_t size) noexcept { bytes_.resize(size); }
-
-std::vector<std::byte> cbor_writer::take() noexcept { return std::exchange(bytes_, {}); }
+std::vector<std::byte> cbor_writer::take() noexcept {
+  bytes_.resize(used_);
+  used_ = 0;
+  return std::exchange(bytes_, {});
+}
 
 void cbor_writer::shrink(std::size_t limit_bytes) noexcept {
-  if (bytes_.capacity() > limit_bytes) std::vector<std::byte>{}.swap(bytes_);
+  if (bytes_.size() > limit_bytes) std::vector<std::byte>{}.swap(bytes_);
 }
 
 cbor_writer::nesting::nesting(cbor_writer& writer) : writer_(writer) {

@@ -20,6 +20,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace peeper {
@@ -58,13 +59,15 @@ class cbor_writer {
   void open_array();
   void close();
 
-  [[nodiscard]] std::size_t size() const noexcept { return bytes_.size(); }
-  [[nodiscard]] std::span<const std::byte> view() const noexcept { return bytes_; }
+  [[nodiscard]] std::size_t size() const noexcept { return used_; }
+  [[nodiscard]] std::span<const std::byte> view() const noexcept { return {bytes_.data(), used_}; }
   /// REQUIRES: size <= this->size().
-  void truncate(std::size_t size) noexcept;
-  void reserve(std::size_t size) { bytes_.reserve(size); }
+  void truncate(std::size_t size) noexcept { used_ = size; }
   [[nodiscard]] std::vector<std::byte> take() noexcept;
-  void swap(cbor_writer& other) noexcept { bytes_.swap(other.bytes_); }
+  void swap(cbor_writer& other) noexcept {
+    bytes_.swap(other.bytes_);
+    std::swap(used_, other.used_);
+  }
   /// Gives memory beyond `limit_bytes` back. REQUIRES: size() == 0.
   void shrink(std::size_t limit_bytes) noexcept;
 
@@ -81,10 +84,17 @@ class cbor_writer {
   };
 
  private:
-  unsigned char* grow(std::size_t count);
-  void settle(unsigned char* start, std::size_t written) noexcept;
+  /// RETURNS: room for `count` bytes. Those that are used are added to `used_`.
+  unsigned char* room(std::size_t count) {
+    if (bytes_.size() - used_ < count) [[unlikely]]
+      grow(count);
+    return reinterpret_cast<unsigned char*>(bytes_.data()) + used_;
+  }
+  void grow(std::size_t count);
 
+  // Only the first `used_` bytes are written; the rest is room that need not be cleared again.
   std::vector<std::byte> bytes_;
+  std::size_t used_ = 0;
   unsigned depth_ = 0;
 };
 

@@ -462,6 +462,22 @@ template <class State>
   return found;
 }
 
+/// Reads a delta and applies its operations to `state`. RETURNS: false after an error, with part
+/// of them applied. REQUIRES: a transaction is open, to be rolled back then.
+template <class State>
+[[nodiscard]] bool apply_operations(cbor_reader& in, State& state) {
+  if (!in.open_array() || !decode_versions(in, state_version<State>())) return false;
+  while (!in.next_is_close()) {
+    std::size_t items = 0;
+    std::size_t path = 0;
+    if (!in.array(items)) return false;
+    if (items < 2) return in.fail("an operation has a path, a number and arguments");
+    if (!in.array(path)) return false;
+    if (!apply_to(in, state, path, items - 2)) return false;
+  }
+  return in.close() && in.end();
+}
+
 }  // namespace peeper::detail
 
 namespace peeper {
@@ -475,24 +491,10 @@ template <encodable State>
 [[nodiscard]] std::expected<void, decode_error> apply_delta(detail::kept_state<State>& state,
                                                             std::span<const std::byte> delta) {
   cbor_reader in{delta};
-  const auto apply_all = [&] {
-    while (!in.next_is_close()) {
-      std::size_t items = 0;
-      std::size_t path = 0;
-      if (!in.array(items)) return false;
-      if (items < 2) return in.fail("an operation has a path, a number and arguments");
-      if (!in.array(path)) return false;
-      if (!detail::apply_to(in, state.value(), path, items - 2)) return false;
-    }
-    return in.close() && in.end();
-  };
-  if (!in.open_array() || !detail::decode_versions(in, detail::state_version<State>())) {
-    return std::unexpected{in.error()};
-  }
   bool ok = false;
   try {
     state.begin();
-    ok = apply_all();
+    ok = detail::apply_operations(in, state.value());
     if (ok) state.prepare();
   } catch (...) {
     state.rollback();

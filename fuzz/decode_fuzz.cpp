@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// libFuzzer target: bytes from anywhere become a state, an error, or a delta that is applied as a
+// whole or not at all; never a crash. Run it with
+//   decode_fuzz -max_total_time=60 -rss_limit_mb=512 -dict=fuzz/decode.dict <corpus directory>
+// Started with PEEPER_FUZZ_SEEDS=<directory> it writes valid encodings there first, to begin with.
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "kept/test_world.hpp"
+
+namespace {
+
+using peeper::test::dice;
+using peeper::test::dump;
+using peeper::test::kept_world;
+using state = peeper::detail::kept_state<kept_world>;
+
+void require(bool holds) {
+  if (!holds) std::abort();
+}
+
+/// A state with something in each field, the same each time.
+void fill(state& s) {
+  dice d{1};
+  s.begin();
+  for (int n = 0; n < 400; ++n) peeper::test::change_world(s.value(), d);
+  s.prepare();
+  s.commit();
+}
+
+void write_seed(const std::filesystem::path& file, char first, std::span<const std::byte> bytes) {
+  std::ofstream out{file, std::ios::binary};
+  out.put(first);
+  out.write(reinterpret_cast<const char*>(bytes.data()),
+            static_cast<std::streamsize>(bytes.size()));
+}
+
+void write_seeds(const std::filesystem::path& directory) {
+  std::filesystem::create_directories(directory);
+  state s{kept_world{}};
+  fill(s);
+  write_seed(directory / "state", 0, peeper::encode(s.value()));
+  write_seed(directory / "empty", 0, peeper::encode(kept_world{}));
+  s.record_deltas(true);
+  dice d{2};
+  for (int n = 0; n < 200; ++n) {
+    // Each of these applies to the filled state, as the fuzz target has it.
+    state fresh{kept_world{}};
+    fill(fresh);
+    fresh.record_deltas(true);
+    fresh.begin();
+    for (int changes = 1 + d.below(4); changes > 0; --changes) {
+      peeper::test::change_world(fresh.value(), d);
+    }
+    fresh.prepare();
+    if (fresh.commit()) {
+      write_seed(directory / ("delta" + std::to_string(n)), 1, fresh.last_delta());
+    }
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
+  if (const char* directory = std::getenv("PEEPER_FUZZ_SEEDS")) write_seeds(directory);
+  return 0;
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
+  if (size == 0) return 0;
+  const std::span<const std::byte> bytes = std::as_bytes(std::span{data, size}).subspan(1);
+  if (data[0] % 2 == 0) {
+    if (const auto got = peeper::decode<kept_world>(bytes)) {
+      // What was accepted can be written and read again, and is the same then.
+      const auto again = peeper::decode<kept_world>(peeper::encode(*got));
+      require(again.has_value());
+      require(dump(*again, true) == dump(*got, true));
+    }
+    return 0;
+  }
+  static state target{kept_world{}};
+  static const std::string before = [] {
+    fill(target);
+    return dump(target.value(), true);
+  }();
+  // Applied in a transaction of its own, so that the target is the same for the next input.
+  target.begin();
+  const bool applied = [&] {
+    peeper::cbor_reader in{bytes};
+    return static_cast<bool>(peeper::detail::apply_operations(in, target.value()));
+  }();
+  if (applied) target.prepare();
+  target.rollback();
+  require(dump(target.value(), true) == before);
+  return 0;
+}
