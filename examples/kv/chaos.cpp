@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "chaos.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <random>
+
+#include <fmt/format.h>
 
 #include "tcp_client.hpp"
 

@@ -21,10 +21,10 @@
 namespace kv {
 
 enum class crash_kind : std::uint8_t {
-  exception,    ///< a handler throws in the middle of an update (the CRASH command)
-  worker,       ///< kill(worker_of(server))
-  keeper,       ///< kill(keeper_of(server))
-  both,         ///< worker and keeper, one right after the other
+  exception,  ///< a handler throws in the middle of an update (the CRASH command)
+  worker,     ///< kill(worker_of(server))
+  keeper,     ///< kill(keeper_of(server))
+  both,       ///< worker and keeper, one right after the other
 };
 inline constexpr std::size_t crash_kinds = 4;
 [[nodiscard]] std::string_view to_string(crash_kind kind);
@@ -32,8 +32,8 @@ inline constexpr std::size_t crash_kinds = 4;
 class chaos {
  public:
   struct options {
-    std::uint16_t port = 0;                    ///< where the server listens
-    std::chrono::microseconds pause{5000};     ///< between a recovery and the next crash
+    std::uint16_t port = 0;                 ///< where the server listens
+    std::chrono::microseconds pause{5000};  ///< between a recovery and the next crash
     std::uint64_t seed = 1;
   };
 

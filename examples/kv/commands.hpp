@@ -70,8 +70,7 @@ inline constexpr std::string_view wrong_type =
 inline constexpr std::string_view syntax = "ERR syntax error";
 inline constexpr std::string_view not_an_integer = "ERR value is not an integer or out of range";
 inline constexpr std::string_view not_a_float = "ERR value is not a valid float";
-inline constexpr std::string_view must_be_positive =
-    "ERR value is out of range, must be positive";
+inline constexpr std::string_view must_be_positive = "ERR value is out of range, must be positive";
 }  // namespace errors
 
 [[nodiscard]] bool equal_ignoring_case(std::string_view a, std::string_view b);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <charconv>
 #include <limits>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "commands.hpp"
 #include "glob.hpp"
@@ -87,8 +87,8 @@ void expire_at(store& data, const invocation& call, std::int64_t base_ms, std::i
   if (!options || !read_integer(call, 2, when)) return;
   if (__builtin_mul_overflow(when, unit_ms, &when) ||
       __builtin_add_overflow(when, base_ms, &when)) {
-    return call.reply.error(fmt::format("ERR invalid expire time in '{}' command",
-                                        lower_case(call.arguments[0])));
+    return call.reply.error(
+        fmt::format("ERR invalid expire time in '{}' command", lower_case(call.arguments[0])));
   }
   const std::string_view key = call.arguments[1];
   drop_if_expired(data, key, call.now_ms);
@@ -96,8 +96,7 @@ void expire_at(store& data, const invocation& call, std::int64_t base_ms, std::i
   if (found == nullptr) return call.reply.integer(0);
   const bool expires = found->expires_at_ms != 0;
   // A key that never expires counts as one that expires after any other.
-  const bool refused = (options->only_if_none && expires) ||
-                       (options->only_if_some && !expires) ||
+  const bool refused = (options->only_if_none && expires) || (options->only_if_some && !expires) ||
                        (options->only_if_later && (!expires || when <= found->expires_at_ms)) ||
                        (options->only_if_sooner && expires && when >= found->expires_at_ms);
   if (refused) return call.reply.integer(0);
@@ -225,9 +224,10 @@ void dbsize(const store& data, const invocation& call) {
 }
 
 void flushall(store& data, const invocation& call) {
-  const bool fits = call.arguments.size() == 1 ||
-                    (call.arguments.size() == 2 && (equal_ignoring_case(call.arguments[1], "SYNC") ||
-                                                    equal_ignoring_case(call.arguments[1], "ASYNC")));
+  const bool fits =
+      call.arguments.size() == 1 ||
+      (call.arguments.size() == 2 && (equal_ignoring_case(call.arguments[1], "SYNC") ||
+                                      equal_ignoring_case(call.arguments[1], "ASYNC")));
   if (!fits) return call.reply.error(errors::syntax);
   clear(data);
   call.reply.ok();

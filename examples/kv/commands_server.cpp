@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
-#include <unistd.h>
-
 #include <chrono>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <fmt/format.h>
+#include <unistd.h>
 
 #include "commands.hpp"
 #include "glob.hpp"
@@ -90,7 +90,8 @@ void config(const store&, const invocation& call) {
     return call.reply.error(fmt::format(
         "ERR Unknown option or number of arguments for CONFIG SET - '{}'", call.arguments[2]));
   }
-  if (!equal_ignoring_case(verb, "GET")) return call.reply.error(unknown_subcommand(call.arguments));
+  if (!equal_ignoring_case(verb, "GET"))
+    return call.reply.error(unknown_subcommand(call.arguments));
   if (call.arguments.size() < 3) return call.reply.error(wrong_arity("config|get"));
   const server_statistics& statistics = call.statistics;
   const std::pair<std::string_view, std::string> settings[] = {
@@ -219,8 +220,8 @@ constexpr command commands[] = {
     {"ping", -1, ping, nullptr, "connection", "Tells that the server answers."},
     {"quit", -1, no_connection, nullptr, "connection", "Closes the connection.", 0, 0, 0, true},
     {"reset", 1, no_connection, nullptr, "connection", "Forgets what CLIENT set.", 0, 0, 0, true},
-    {"select", 2, no_connection, nullptr, "connection", "Selects the database: there is only 0.",
-     0, 0, 0, true},
+    {"select", 2, no_connection, nullptr, "connection", "Selects the database: there is only 0.", 0,
+     0, 0, true},
     {"time", 1, time, nullptr, "server", "Returns the server's time."},
 };
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
-
 #include <charconv>
 #include <limits>
 #include <optional>
+
+#include <fmt/format.h>
 
 #include "commands.hpp"
 
@@ -95,8 +95,8 @@ void set(store& data, const invocation& call) {
       call.reply.bulk(*old_string);
     }
   }
-  const bool refused = (options->only_if_absent && old != nullptr) ||
-                       (options->only_if_present && old == nullptr);
+  const bool refused =
+      (options->only_if_absent && old != nullptr) || (options->only_if_present && old == nullptr);
   if (!refused) {
     put_string(data, key, call.arguments[2], options->keep_ttl);
     if (options->expires_at_ms != 0) {
@@ -251,8 +251,8 @@ constexpr command commands[] = {
     {"decr", 2, nullptr, decr, "string", "Decrements the integer value of a key by one.", 1, 1, 1},
     {"decrby", 3, nullptr, decrby, "string", "Decrements the integer value of a key.", 1, 1, 1},
     {"get", 2, get, nullptr, "string", "Returns the string value of a key.", 1, 1, 1},
-    {"getdel", 2, nullptr, getdel, "string", "Returns the string value of a key, deletes it.", 1,
-     1, 1},
+    {"getdel", 2, nullptr, getdel, "string", "Returns the string value of a key, deletes it.", 1, 1,
+     1},
     {"getrange", 4, getrange, nullptr, "string", "Returns a part of the string value of a key.", 1,
      1, 1},
     {"getset", 3, nullptr, getset, "string", "Sets the string value of a key, returns the old one.",

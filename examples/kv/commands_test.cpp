@@ -3,13 +3,13 @@
 // what needs a clock, random input, or a look inside.
 #include "commands.hpp"
 
-#include <fmt/format.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <random>
 #include <set>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "store_session.hpp"
 
@@ -32,9 +32,9 @@ TEST(commands, TableIsSortedCompleteAndWellFormed) {
 
 TEST(commands, AnswerAnythingWithExactlyOneReply) {
   // Every command, with random words for arguments: no crash, and always one well-formed reply.
-  const std::vector<std::string> pool = {"a",  "b",    "1",   "-1",   "0",   "9223372036854775807",
-                                         "EX", "NX",   "GET", "1.5",  "inf", "COUNT",
-                                         "",   "MATCH", "*",  "DOCS", "x y", "WITHSCORES"};
+  const std::vector<std::string> pool = {"a",  "b",     "1",   "-1",   "0",   "9223372036854775807",
+                                         "EX", "NX",    "GET", "1.5",  "inf", "COUNT",
+                                         "",   "MATCH", "*",   "DOCS", "x y", "WITHSCORES"};
   std::mt19937 random(7);
   store_session session;
   for (int i = 0; i < 30000; ++i) {
@@ -42,7 +42,8 @@ TEST(commands, AnswerAnythingWithExactlyOneReply) {
     const command& chosen = table[random() % table.size()];
     if (chosen.name == "crash") continue;
     words line = {std::string(chosen.name)};
-    for (std::size_t k = 0, n = random() % 6; k < n; ++k) line.push_back(pool[random() % pool.size()]);
+    for (std::size_t k = 0, n = random() % 6; k < n; ++k)
+      line.push_back(pool[random() % pool.size()]);
     const reply answer = session.run(line);
     if (answer.is_error()) {
       ASSERT_THAT(answer.text, testing::Not(testing::StartsWith("CRASH"))) << fmt::format("{}", i);
@@ -76,7 +77,8 @@ TEST(commands, AKeyIsGoneWhenItsTimeIsOver) {
 
 TEST(commands, ExpireRemovesWhatIsDueAndNothingElse) {
   store_session session;
-  for (int i = 0; i < 10; ++i) session.run({"SET", fmt::format("k{}", i), "v", "PX", fmt::format("{}", 10 + i)});
+  for (int i = 0; i < 10; ++i)
+    session.run({"SET", fmt::format("k{}", i), "v", "PX", fmt::format("{}", 10 + i)});
   session("SET forever v");
   session.kept().begin();
   EXPECT_EQ(expire(session.kept().value(), session.now_ms + 14, 3), 3U);
@@ -187,21 +189,27 @@ void check_invariants(const store& data) {
 }
 
 TEST(commands, InvariantsHoldUnderRandomCommandsAndCrashes) {
-  const std::vector<std::string> verbs = {
-      "SET {k} {v}",      "SET {k} {v} PX {n}", "APPEND {k} {v}",     "INCR {k}",
-      "LPUSH {k} {v} {n}", "RPUSH {k} {v}",      "LPOP {k}",           "RPOP {k} 2",
-      "SADD {k} {v} {n}", "SREM {k} {v} {n}",   "SPOP {k}",           "SPOP {k} 2",
-      "HSET {k} {v} {n}", "HDEL {k} {v}",       "ZADD {k} {n} {v}",   "ZADD {k} INCR {n} {v}",
-      "ZREM {k} {v}",     "ZPOPMIN {k}",        "ZPOPMAX {k} 2",      "EXPIRE {k} {n}",
-      "PERSIST {k}",      "DEL {k}",            "GETDEL {k}",         "MSET {k} {v} {k}x {n}"};
+  const std::vector<std::string> verbs = {"SET {k} {v}",       "SET {k} {v} PX {n}",
+                                          "APPEND {k} {v}",    "INCR {k}",
+                                          "LPUSH {k} {v} {n}", "RPUSH {k} {v}",
+                                          "LPOP {k}",          "RPOP {k} 2",
+                                          "SADD {k} {v} {n}",  "SREM {k} {v} {n}",
+                                          "SPOP {k}",          "SPOP {k} 2",
+                                          "HSET {k} {v} {n}",  "HDEL {k} {v}",
+                                          "ZADD {k} {n} {v}",  "ZADD {k} INCR {n} {v}",
+                                          "ZREM {k} {v}",      "ZPOPMIN {k}",
+                                          "ZPOPMAX {k} 2",     "EXPIRE {k} {n}",
+                                          "PERSIST {k}",       "DEL {k}",
+                                          "GETDEL {k}",        "MSET {k} {v} {k}x {n}"};
   for (unsigned seed = 0; seed < 20; ++seed) {
     std::mt19937 random(seed);
     store_session session;
     for (int i = 0; i < 1000; ++i) {
       session.now_ms += random() % 3;
-      const std::string line = fmt::format(
-          fmt::runtime(verbs[random() % verbs.size()]), fmt::arg("k", fmt::format("k{}", random() % 6)),
-          fmt::arg("v", fmt::format("v{}", random() % 8)), fmt::arg("n", random() % 12));
+      const std::string line = fmt::format(fmt::runtime(verbs[random() % verbs.size()]),
+                                           fmt::arg("k", fmt::format("k{}", random() % 6)),
+                                           fmt::arg("v", fmt::format("v{}", random() % 8)),
+                                           fmt::arg("n", random() % 12));
       if (random() % 4 == 0) {
         const store before = session.data();
         ASSERT_EQ(session("CRASH mid-way " + line), "(error) CRASH mid-way");

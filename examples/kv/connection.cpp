@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "connection.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <utility>
+
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
-#include <utility>
+#include <fmt/format.h>
 
 #include "commands.hpp"
 
@@ -42,8 +42,7 @@ bool is_printable_word(std::string_view text) {
 }
 
 std::string describe(const client_registry::client& client) {
-  return fmt::format("id={} addr={} name={} db=0 resp=2\n", client.id, client.address,
-                     client.name);
+  return fmt::format("id={} addr={} name={} db=0 resp=2\n", client.id, client.address, client.name);
 }
 
 }  // namespace
@@ -116,7 +115,8 @@ void connection::close() {
     shared_->clients->remove(id_);
     shared_->statistics->connections_now.fetch_sub(1, std::memory_order_relaxed);
   }
-  // While a run is in flight its answer will be posted to our executor, which on_closed_ may let go.
+  // While a run is in flight its answer will be posted to our executor, which on_closed_ may let
+  // go.
   if (!in_flight_ && on_closed_) std::exchange(on_closed_, nullptr)(*this);
 }
 
@@ -275,8 +275,7 @@ void connection::on_crash(const peeper::call_error& error, std::uint32_t command
   count(shared_->statistics->crashes_answered);
   const std::string_view what =
       reason.detail().empty() ? to_string(reason.kind()) : reason.detail();
-  reply_writer(output_).error(
-      fmt::format("CRASH worker crashed: {}; state rolled back", what));
+  reply_writer(output_).error(fmt::format("CRASH worker crashed: {}; state rolled back", what));
 }
 
 void connection::run_connection_command(const command_view& arguments) {
@@ -349,8 +348,7 @@ void connection::run_client_command(const command_view& arguments, reply_writer&
   } else if (verb == "setname") {
     if (!fits(3)) return;
     if (!is_printable_word(arguments[2])) {
-      return reply.error(
-          "ERR Client names cannot contain spaces, newlines or special characters.");
+      return reply.error("ERR Client names cannot contain spaces, newlines or special characters.");
     }
     clients.set_name(id_, std::string(arguments[2]));
     reply.ok();

@@ -14,8 +14,6 @@
 ///   In both cases nothing of the run had happened, so nothing can happen twice.
 #pragma once
 
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <cstdint>
 #include <expected>
 #include <functional>
@@ -24,6 +22,9 @@
 #include <mutex>
 #include <string>
 #include <vector>
+
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 #include "kv_server.hpp"
 #include "resp.hpp"

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /// kv: a server that speaks Redis's protocol and survives its own bugs. See README.md.
-#include <fmt/format.h>
-
-#include <CLI/CLI.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <memory>
+
+#include <CLI/CLI.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <fmt/format.h>
 
 #include <peeper/peeper.hpp>
 

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// kv_demo: the real server under real clients and real crashes, and an account of what it kept.
 /// See README.md. Its last line is for programs.
-#include <fmt/format.h>
-#include <unistd.h>
-
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -17,6 +13,11 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <peeper/peeper.hpp>
 
@@ -206,8 +207,8 @@ class benchmark_loop {
     if (difference == 0) return;
     (difference < 0 ? found.lost : found.duplicated) +=
         static_cast<std::uint64_t>(std::abs(difference));
-    found.note(fmt::format("redis-benchmark's {}: {} is there, {} was acknowledged", what, there,
-                           wanted));
+    found.note(
+        fmt::format("redis-benchmark's {}: {} is there, {} was acknowledged", what, there, wanted));
   }
 
   std::uint16_t port_;
@@ -407,8 +408,7 @@ int demo::report() {
   row("crashes", grouped(crashes()));
   row("  exceptions in clients' commands, half-way", grouped(client_crashes()));
   for (std::size_t i = 0; i < crash_kinds; ++i) {
-    row(fmt::format("  {}", to_string(static_cast<crash_kind>(i))),
-        grouped(chaos_->crashes()[i]));
+    row(fmt::format("  {}", to_string(static_cast<crash_kind>(i))), grouped(chaos_->crashes()[i]));
   }
   row("runs rolled back and sent again",
       grouped(statistics_->batches_retried.load(std::memory_order_relaxed)));
@@ -461,6 +461,8 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_option("--seed", wanted.seed, "of what is random");
     CLI11_PARSE(app, argc, argv);
+    // Crashes are what this is about: a thousand warnings that there was one tell nothing more.
+    spdlog::set_level(spdlog::level::err);
     return kv::demo(wanted).run();
   } catch (const std::exception& error) {
     fmt::print(stderr, "kv_demo: {}\n", error.what());

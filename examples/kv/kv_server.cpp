@@ -43,7 +43,8 @@ void kv_server::handle_cast(const expire_tick& message, store& data) {
 peeper::options<kv_server> server_options() {
   return {
       .name = "kv",
-      // Whoever can send CRASH could else end the server for good: 1000 times in 10 s is the default.
+      // Whoever can send CRASH could else end the server for good: 1000 times in 10 s is the
+      // default.
       .max_restarts = 1'000'000,
       .max_seconds = std::chrono::seconds(10),
       // A crashed run is sent again by its connection. Replaying it from a list of poison messages

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "redis_benchmark.hpp"
 
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <string_view>
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <charconv>
-#include <cstring>
-#include <string_view>
 
 // POSIX leaves its declaration to the program.
 extern char** environ;
@@ -106,8 +106,8 @@ std::expected<std::vector<benchmark_line>, std::string> run_redis_benchmark(
   if (!ran) return std::unexpected(ran.error());
   auto lines = parse_csv(ran->output);
   if (ran->exit_code != 0 || lines.size() != round.tests.size()) {
-    return std::unexpected(fmt::format("redis-benchmark ended with exit code {}:\n{}",
-                                       ran->exit_code, ran->output));
+    return std::unexpected(
+        fmt::format("redis-benchmark ended with exit code {}:\n{}", ran->exit_code, ran->output));
   }
   return lines;
 }

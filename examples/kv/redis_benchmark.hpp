@@ -13,11 +13,11 @@ namespace kv {
 
 struct benchmark_round {
   std::uint16_t port = 0;
-  std::vector<std::string> tests;    ///< as redis-benchmark's -t
-  std::uint64_t requests = 100000;   ///< of each test
+  std::vector<std::string> tests;   ///< as redis-benchmark's -t
+  std::uint64_t requests = 100000;  ///< of each test
   unsigned clients = 20;
   unsigned pipeline = 1;
-  std::uint64_t random_keys = 0;     ///< 0: the same key every time
+  std::uint64_t random_keys = 0;  ///< 0: the same key every time
 };
 
 struct benchmark_line {

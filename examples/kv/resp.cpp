@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resp.hpp"
 
-#include <fmt/compile.h>
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <utility>
+
+#include <fmt/compile.h>
+#include <fmt/format.h>
 
 namespace kv {
 namespace {
@@ -153,9 +153,9 @@ request_parser::progress request_parser::fail(std::string text) {
 }
 
 request_parser::progress request_parser::parse_one() {
-  const progress made = in_multibulk_                ? parse_bulks()
+  const progress made = in_multibulk_             ? parse_bulks()
                         : buffer_[parsed_] == '*' ? parse_multibulk()
-                                                     : parse_inline();
+                                                  : parse_inline();
   if (made == progress::incomplete && buffer_.size() - command_start_ > limits_.request_bytes_max) {
     return fail("too big request");
   }
@@ -169,6 +169,12 @@ std::optional<std::string_view> request_parser::header_line() {
     return std::nullopt;
   }
   return std::string_view(buffer_).substr(parsed_, found - parsed_);
+}
+
+/// The same whether the end of the line has arrived or not: how TCP cuts the bytes must not matter.
+bool request_parser::line_is_too_long(const std::optional<std::string_view>& line) const {
+  const std::size_t length = line ? line->size() : buffer_.size() - parsed_;
+  return length > limits_.inline_bytes_max + (line ? 0 : 1);
 }
 
 request_parser::progress request_parser::parse_inline() {
@@ -193,12 +199,8 @@ request_parser::progress request_parser::parse_inline() {
 
 request_parser::progress request_parser::parse_multibulk() {
   const auto line = header_line();
-  if (!line) {
-    if (buffer_.size() - parsed_ > limits_.inline_bytes_max) {
-      return fail("too big mbulk count string");
-    }
-    return progress::incomplete;
-  }
+  if (line_is_too_long(line)) return fail("too big mbulk count string");
+  if (!line) return progress::incomplete;
   const auto count = parse_integer(line->substr(1));
   if (!count || (*count > 0 && std::cmp_greater(*count, limits_.arguments_max))) {
     return fail("invalid multibulk length");
@@ -214,12 +216,8 @@ request_parser::progress request_parser::parse_bulks() {
   while (bulks_left_ > 0) {
     if (!bulk_length_) {
       const auto line = header_line();
-      if (!line) {
-        if (buffer_.size() - parsed_ > limits_.inline_bytes_max) {
-          return fail("too big bulk count string");
-        }
-        return progress::incomplete;
-      }
+      if (line_is_too_long(line)) return fail("too big bulk count string");
+      if (!line) return progress::incomplete;
       const char kind = buffer_[parsed_];
       if (kind != '$') return fail(fmt::format("expected '$', got '{}'", kind));
       const auto length = parse_integer(line->substr(1));
@@ -233,8 +231,8 @@ request_parser::progress request_parser::parse_bulks() {
       }
     }
     if (buffer_.size() - parsed_ < *bulk_length_ + line_end.size()) return progress::incomplete;
-    arguments_.push_back({static_cast<std::uint32_t>(parsed_),
-                          static_cast<std::uint32_t>(*bulk_length_)});
+    arguments_.push_back(
+        {static_cast<std::uint32_t>(parsed_), static_cast<std::uint32_t>(*bulk_length_)});
     parsed_ += *bulk_length_ + line_end.size();
     bulk_length_.reset();
     --bulks_left_;
@@ -274,9 +272,7 @@ void reply_writer::bulk(double value) { bulk(format_double(value)); }
 void reply_writer::null() { out_.append("$-1\r\n"); }
 void reply_writer::null_array() { out_.append("*-1\r\n"); }
 
-void reply_writer::array(std::size_t elements) {
-  header('*', static_cast<std::int64_t>(elements));
-}
+void reply_writer::array(std::size_t elements) { header('*', static_cast<std::int64_t>(elements)); }
 
 std::string format_double(double value) {
   if (std::isinf(value)) return value > 0 ? "inf" : "-inf";

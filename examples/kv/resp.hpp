@@ -22,10 +22,10 @@ namespace kv {
 /// How large a request may be. What is larger is a protocol error and ends the connection, as in
 /// Redis; nothing is allocated because a client said so, only because it sent so much.
 struct resp_limits {
-  std::size_t inline_bytes_max = 64 * 1024;          ///< one line: inline commands, all lengths
-  std::size_t bulk_bytes_max = 64 * 1024 * 1024;     ///< one argument (Redis: 512 MB)
-  std::size_t arguments_max = 1024 * 1024;           ///< of one command
-  std::size_t request_bytes_max = 128 * 1024 * 1024; ///< one command with everything in it
+  std::size_t inline_bytes_max = 64 * 1024;           ///< one line: inline commands, all lengths
+  std::size_t bulk_bytes_max = 64 * 1024 * 1024;      ///< one argument (Redis: 512 MB)
+  std::size_t arguments_max = 1024 * 1024;            ///< of one command
+  std::size_t request_bytes_max = 128 * 1024 * 1024;  ///< one command with everything in it
 };
 
 /// One command: its name at [0], then its arguments. Views into a request_batch.
@@ -103,6 +103,7 @@ class request_parser {
   progress fail(std::string text);
   /// The line that starts at parsed_, without its end; nothing if it has not arrived yet.
   std::optional<std::string_view> header_line();
+  [[nodiscard]] bool line_is_too_long(const std::optional<std::string_view>& line) const;
   void drop_command_state();
 
   resp_limits limits_;
@@ -130,7 +131,7 @@ class reply_writer {
   void integer(std::int64_t value);
   void bulk(std::string_view bytes);
   void bulk(double value);
-  void null();              ///< "no such value"
+  void null();  ///< "no such value"
   void null_array();
   void array(std::size_t elements);  ///< the elements follow
   void ok() { simple("OK"); }

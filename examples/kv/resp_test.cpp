@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resp.hpp"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <limits>
 #include <random>
 #include <string>
 #include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 namespace kv {
 namespace {
@@ -85,8 +85,8 @@ TEST(request_parser, ReadsInlineQuotesAsRedisDoes) {
 }
 
 TEST(request_parser, RefusesUnbalancedQuotes) {
-  for (const char* line : {"SET \"a\r\n", "SET 'a\r\n", "SET \"a\"b\r\n", "SET 'a'b\r\n",
-                           "SET \"a\\\"\r\n"}) {
+  for (const char* line :
+       {"SET \"a\r\n", "SET 'a\r\n", "SET \"a\"b\r\n", "SET 'a'b\r\n", "SET \"a\\\"\r\n"}) {
     EXPECT_EQ(parse(line).error, "Protocol error: unbalanced quotes in request") << line;
   }
 }
@@ -106,9 +106,11 @@ TEST(request_parser, LimitsWhatItHoldsOfOneRequest) {
   const std::string line(64 * 1024 + 1, 'a');
   EXPECT_EQ(parse(line).error, "Protocol error: too big inline request");
   EXPECT_EQ(parse(line + "\r\n").error, "Protocol error: too big inline request");
-  EXPECT_EQ(parse("*" + std::string(64 * 1024, '1')).error,
+  EXPECT_EQ(parse("*" + std::string(65 * 1024, '1')).error,
             "Protocol error: too big mbulk count string");
-  EXPECT_EQ(parse("*1\r\n$" + std::string(64 * 1024, '1')).error,
+  EXPECT_EQ(parse("*" + std::string(65 * 1024, '1') + "\r\n").error,
+            "Protocol error: too big mbulk count string");
+  EXPECT_EQ(parse("*1\r\n$" + std::string(65 * 1024, '1')).error,
             "Protocol error: too big bulk count string");
   const resp_limits small{.bulk_bytes_max = 100, .request_bytes_max = 150};
   EXPECT_EQ(parse("*2\r\n$100\r\n" + std::string(100, 'x') + "\r\n$100\r\n", small).error,
@@ -142,9 +144,11 @@ TEST(request_parser, AllocatesForWhatArrivesNotForWhatIsAnnounced) {
   EXPECT_LT(parser.pending_bytes(), 100U);
 }
 
-const std::vector<words> mixed_commands = {
-    {"SET", "key", std::string("a\r\n$3\0b", 7)}, {"GET", ""}, {"PING"},
-    {"MSET", "a", "1", "b", std::string(300, 'x')}, {"LPUSH", "l", "*1\r\n", "$-1\r\n"}};
+const std::vector<words> mixed_commands = {{"SET", "key", std::string("a\r\n$3\0b", 7)},
+                                           {"GET", ""},
+                                           {"PING"},
+                                           {"MSET", "a", "1", "b", std::string(300, 'x')},
+                                           {"LPUSH", "l", "*1\r\n", "$-1\r\n"}};
 
 TEST(request_parser, ReadsTheSameHoweverTheBytesAreSplitInTwo) {
   const std::string wire = encode(mixed_commands) + "SET 'in line' \"\\x00\"\r\n";

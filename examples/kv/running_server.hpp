@@ -2,11 +2,11 @@
 /// For tests: a whole kv server, listening on a free port of this machine.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <cstdint>
 #include <memory>
 #include <utility>
+
+#include <gtest/gtest.h>
 
 #include <peeper/peeper.hpp>
 

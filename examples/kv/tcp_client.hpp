@@ -7,8 +7,6 @@
 /// THREADS: one at a time.
 #pragma once
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <cstdint>
 #include <span>
 #include <stdexcept>
@@ -28,14 +26,18 @@ class connection_lost : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// One socket and nothing else: a test holds thousands.
 class tcp_client {
  public:
   /// Throws connection_lost if nobody listens on that port of this machine.
   explicit tcp_client(std::uint16_t port);
+  tcp_client(const tcp_client&) = delete;
+  tcp_client& operator=(const tcp_client&) = delete;
+  ~tcp_client();
 
   /// Sends one command and waits for its reply.
   reply command(const words& arguments);
-  /// Sends all commands at once. RETURNS: their replies, in order.
+  /// Sends all commands, and reads as it sends. RETURNS: their replies, in order.
   std::vector<reply> pipeline(std::span<const words> commands);
 
   void send(std::string_view bytes);
@@ -45,12 +47,16 @@ class tcp_client {
   std::string receive_until_closed();
   /// Tells the server that nothing more will come.
   void close_sending_side();
+  /// Vanishes as a program that is killed with unread replies does: the connection is reset.
+  void reset();
 
  private:
-  boost::asio::io_context context_;
-  boost::asio::ip::tcp::socket socket_{context_};
+  /// RETURNS: how many bytes came; 0 if the connection ended.
+  std::size_t read_some();
+
+  int socket_ = -1;
   reply_parser parser_;
-  std::vector<char> buffer_;
+  std::string received_;
 };
 
 }  // namespace kv

@@ -1,16 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tcp_server.hpp"
 
-#include <fmt/format.h>
-#include <sys/resource.h>
-
 #include <algorithm>
-#include <boost/asio/buffer.hpp>
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <future>
 #include <optional>
@@ -18,6 +9,15 @@
 #include <unordered_map>
 #include <utility>
 #include <vector>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <fmt/format.h>
+#include <sys/resource.h>
 
 #include "connection.hpp"
 
@@ -50,12 +50,11 @@ class io_worker {
   [[nodiscard]] asio::io_context& context() { return context_; }
 
   void adopt(tcp::socket socket, const std::shared_ptr<const connection_services>& shared) {
-    auto made = std::make_shared<connection>(
-        std::move(socket), shared, scratch_,
-        [this](const connection& closed) {
-          connections_.erase(&closed);
-          end_if_empty();
-        });
+    auto made = std::make_shared<connection>(std::move(socket), shared, scratch_,
+                                             [this](const connection& closed) {
+                                               connections_.erase(&closed);
+                                               end_if_empty();
+                                             });
     connections_.emplace(made.get(), made);
     made->start();
   }
@@ -173,7 +172,8 @@ class tcp_server::implementation {
   void accept_next() {
     io_worker& target = *workers_[next_worker_++ % workers_.size()];
     acceptor_->async_accept(
-        target.context(), [this, &target](const boost::system::error_code& error, tcp::socket made) {
+        target.context(),
+        [this, &target](const boost::system::error_code& error, tcp::socket made) {
           if (stopping_) return;
           if (error) return pause_accepting();
           accepted(target, std::move(made));
@@ -243,17 +243,15 @@ std::expected<std::unique_ptr<tcp_server>, std::string> tcp_server::start(
   statistics->bind = wanted.bind;
   statistics->clients_max = std::min(wanted.clients_max, clients_possible);
   statistics->limits = wanted.limits;
-  auto shared = std::make_shared<connection_services>(
-      connection_services{std::move(data), statistics, std::make_shared<client_registry>(),
-                          wall_clock_ms});
+  auto shared = std::make_shared<connection_services>(connection_services{
+      std::move(data), statistics, std::make_shared<client_registry>(), wall_clock_ms});
   auto parts = std::make_unique<implementation>(std::move(shared), wanted.threads);
   error = parts->listen(tcp::endpoint(address, wanted.port));
   if (error) {
-    return std::unexpected(fmt::format("cannot listen on {}:{}: {}{}", wanted.bind, wanted.port,
-                                       error.message(),
-                                       error == asio::error::address_in_use
-                                           ? "; stop the other server or choose another port"
-                                           : ""));
+    return std::unexpected(fmt::format(
+        "cannot listen on {}:{}: {}{}", wanted.bind, wanted.port, error.message(),
+        error == asio::error::address_in_use ? "; stop the other server or choose another port"
+                                             : ""));
   }
   statistics->port = parts->port();
   parts->run();

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What redis-cli shows for each command of transcript_commands.txt must be, byte for byte, what it
 // showed when Redis 7.0.15 answered (record_transcript.sh).
-#include <fmt/format.h>
-#include <gtest/gtest.h>
-
 #include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
 
 #include "redis_benchmark.hpp"
 #include "running_server.hpp"

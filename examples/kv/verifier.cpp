@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "verifier.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
+
+#include <fmt/format.h>
 
 namespace kv {
 namespace {
@@ -124,8 +124,7 @@ void verifier::check(const sent& command, const reply& answer) {
     wrong_reply(command, answer, "the news of its crash");
   } else if (command.what == kind::get) {
     const auto known = keys_.find(command.key);
-    const std::string wanted =
-        known == keys_.end() ? "" : fmt::format("{}", known->second.count);
+    const std::string wanted = known == keys_.end() ? "" : fmt::format("{}", known->second.count);
     if (answer.text != wanted || answer.is_error()) wrong_reply(command, answer, wanted);
   } else {
     acknowledge(command, answer);
@@ -142,9 +141,7 @@ void verifier::acknowledge(const sent& command, const reply& answer) {
       value.back.push_back(command.number);
       if (answer.text != "OK") wrong_reply(command, answer, "OK");
       break;
-    case kind::incr:
-      expect_number(command, answer, ++value.count);
-      break;
+    case kind::incr: expect_number(command, answer, ++value.count); break;
     case kind::append:
       value.back.push_back(command.number);
       value.count += static_cast<std::int64_t>(fmt::formatted_size("{},", command.number));
@@ -162,8 +159,7 @@ void verifier::acknowledge(const sent& command, const reply& answer) {
       value.back.push_back(command.number);
       expect_number(command, answer, 1);
       break;
-    case kind::get:
-      break;
+    case kind::get: break;
   }
 }
 
@@ -222,8 +218,7 @@ void verifier::check_no_other_keys(const transport& send) {
 
 void verifier::check_value(const std::string& key, const expected& value, const reply& answer) {
   switch (value.what) {
-    case kind::incr:
-      return check_counter(key, value.count, parse_integer(answer.text).value_or(0));
+    case kind::incr: return check_counter(key, value.count, parse_integer(answer.text).value_or(0));
     case kind::append: return check_numbers(key, value, split(answer.text));
     case kind::rpush:
     case kind::lpush:
@@ -238,9 +233,9 @@ void verifier::check_value(const std::string& key, const expected& value, const 
       }
       return check_numbers(key, value, texts_of(answer.elements, 2));
     default:
-      return check_numbers(key, value,
-                           answer.type == reply::kind::bulk ? std::vector{answer.text}
-                                                            : std::vector<std::string>{});
+      return check_numbers(
+          key, value,
+          answer.type == reply::kind::bulk ? std::vector{answer.text} : std::vector<std::string>{});
   }
 }
 
@@ -280,11 +275,11 @@ void verifier::check_numbers(const std::string& key, const expected& value,
     if (more == 0) continue;
     same_numbers = false;
     found_.duplicated += static_cast<std::uint64_t>(more);
-    found_.note(fmt::format("{}: write {} is there {} times more than acknowledged", key, number,
-                            more));
+    found_.note(
+        fmt::format("{}: write {} is there {} times more than acknowledged", key, number, more));
   }
-  const bool ordered = value.what == kind::append || value.what == kind::rpush ||
-                       value.what == kind::lpush;
+  const bool ordered =
+      value.what == kind::append || value.what == kind::rpush || value.what == kind::lpush;
   if (same_numbers && ordered) {
     ++found_.wrong_replies;
     found_.note(fmt::format("{}: the order is not that of the writes", key));

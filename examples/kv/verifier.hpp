@@ -4,8 +4,8 @@
 ///
 /// Every write carries a number that is used once. It goes to one of seven kinds of place: its own
 /// key (SET), a counter (INCR), a text (APPEND), the ends of a list (RPUSH, LPUSH), a set (SADD), a
-/// hash (HSET), a sorted set (ZADD). Some commands are told to crash half-way (CRASH ... RPUSH ...):
-/// their numbers must be found nowhere.
+/// hash (HSET), a sorted set (ZADD). Some commands are told to crash half-way (CRASH ... RPUSH
+/// ...): their numbers must be found nowhere.
 ///
 /// THREADS: one at a time.
 #pragma once
@@ -32,8 +32,8 @@ struct findings {
   std::uint64_t acknowledged = 0;  ///< writes the server said it did
   std::uint64_t crashed = 0;       ///< commands it said it rolled back
   std::uint64_t lost = 0;          ///< acknowledged, and not there
-  std::uint64_t duplicated = 0;    ///< there more often than acknowledged: twice, or not rolled back
-  std::uint64_t wrong_replies = 0; ///< replies that contradict what was acknowledged before
+  std::uint64_t duplicated = 0;  ///< there more often than acknowledged: twice, or not rolled back
+  std::uint64_t wrong_replies = 0;    ///< replies that contradict what was acknowledged before
   std::vector<std::string> examples;  ///< the first few of the last three, in words
 
   [[nodiscard]] bool clean() const { return lost + duplicated + wrong_replies == 0; }
@@ -47,7 +47,7 @@ class verifier {
   using transport = std::function<std::vector<reply>(std::span<const words>)>;
 
   struct options {
-    std::string prefix;              ///< of all its keys: no other client may use it
+    std::string prefix;  ///< of all its keys: no other client may use it
     std::uint64_t seed = 1;
     unsigned crashes_per_10000 = 0;  ///< of its commands are told to crash half-way
   };

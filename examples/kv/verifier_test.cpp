@@ -2,12 +2,12 @@
 // The demo's verdict is worth something only if a server that loses or repeats a write is caught.
 #include "verifier.hpp"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <functional>
 #include <map>
 #include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "store_session.hpp"
 
