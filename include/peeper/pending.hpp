@@ -37,12 +37,14 @@ class [[nodiscard]] pending {
   /// Waits until the deadline given to `ask` (default 5 s). Gives the request up then: a late
   /// answer is dropped. REQUIRES: not taken before.
   [[nodiscard]] result_type get() {
+    if (done()) return take_done();
     const auto outcome = server_->wait(*request_, asked_, deadline_);
     return take(outcome);
   }
   /// Waits for at most `limit` and may be called again (OTP's wait_response).
   /// RETURNS: nothing yet, or the answer.
   [[nodiscard]] std::optional<result_type> wait_for(duration limit) {
+    if (done()) return take_done();
     const auto outcome =
         server_->wait(*request_, asked_, deadline_after(detail::env_of(*server_).now(), limit));
     if (outcome == detail::branch::wait_outcome::timed_out) return std::nullopt;
@@ -80,6 +82,10 @@ class [[nodiscard]] pending {
       awaiter& operator=(const awaiter&) = delete;
       ~awaiter() = default;
       [[nodiscard]] bool await_ready() noexcept {
+        if (pending_.done()) {
+          outcome_ = detail::branch::wait_outcome::done;
+          return true;
+        }
         outcome_ = pending_.server_->prepare_await(*pending_.request_, pending_.asked_);
         return outcome_ != detail::branch::wait_outcome::timed_out;
       }
@@ -117,6 +123,9 @@ class [[nodiscard]] pending {
     switch (outcome) {
       case detail::branch::wait_outcome::done: return std::move(request->result());
       case detail::branch::wait_outcome::cycle:
+        if (detail::current_branch() == server_.get()) {
+          return std::unexpected{call_error{call_errc::calling_self, server_->display_name()}};
+        }
         return std::unexpected{call_error::cycle(server_->cycle_with_current())};
       case detail::branch::wait_outcome::timed_out: break;
     }

@@ -55,10 +55,15 @@ class ref {
   template <class M>
   [[nodiscard]] std::expected<void, cast_error> try_cast(M message) const;
 
-  /// Sends `message`; the reply is fetched from the pending. Its deadline is `limit` from now.
+  /// Sends `message`; the reply is fetched from the pending. The deadlines are those of call().
   template <class M>
-  [[nodiscard]] pending<detail::reply_of<M>> ask(M message,
-                                                 duration limit = default_call_timeout) const;
+  [[nodiscard]] pending<detail::reply_of<M>> ask(M message) const {
+    return ask_until(std::move(message), detail::default_deadline(cell_.get()));
+  }
+  template <class M>
+  [[nodiscard]] pending<detail::reply_of<M>> ask(M message, duration limit) const {
+    return ask_until(std::move(message), detail::deadline_for(cell_.get(), limit));
+  }
 
   /// For handle_info.
   template <class M>
@@ -90,6 +95,8 @@ class ref {
   [[nodiscard]] std::expected<detail::reply_of<M>, call_error> call_until(M message,
                                                                           time_point deadline,
                                                                           bool patient) const;
+  template <class M>
+  [[nodiscard]] pending<detail::reply_of<M>> ask_until(M message, time_point deadline) const;
   detail::process_ptr<detail::branch> cell_;
 };
 

@@ -71,7 +71,7 @@ std::string branch::display_name() const {
 std::expected<void, start_error> branch::start() {
   runtime_core& rt = *runtime_;
   const auto refuse = [this](start_error error) -> std::unexpected<start_error> {
-    status_ = status::ended;
+    phase_ = phase::ended;
     close();
     release();
     return std::unexpected{std::move(error)};
@@ -157,7 +157,7 @@ std::expected<void, exit_reason> branch::run_init(bool first) noexcept {
     return std::unexpected{exit_reason{exit_kind::killed}};
   }
   if (more_ && more_->dictionary) more_->dictionary->commit();
-  status_ = status::running;
+  phase_ = phase::running;
   accepts_user_messages_ = !suspended_;
   trace(trace_point::commit, nullptr);
   ex.publish();
@@ -173,10 +173,10 @@ bool branch::run(unsigned budget) noexcept {
       take_arrived();
       while (message* m = queue_pop_system(true)) {
         handle(m);
-        if (status_ == status::ended) break;
+        if (phase_ == phase::ended) break;
       }
     }
-    if (status_ == status::ended) {
+    if (phase_ == phase::ended) {
       release();
       return false;
     }
@@ -194,7 +194,7 @@ bool branch::run(unsigned budget) noexcept {
       runtime_->sched().before_callback();
       handle(m);
     }
-    if (budget-- <= 1 && status_ != status::ended) return true;
+    if (budget-- <= 1 && phase_ != phase::ended) return true;
   }
 }
 
@@ -220,7 +220,7 @@ void branch::run_claimed(message& m) noexcept {
 }
 
 void branch::give_claim_back() noexcept {
-  if (status_ == status::ended) {
+  if (phase_ == phase::ended) {
     release();
     return;
   }
@@ -555,7 +555,7 @@ bool branch::count_restart(const exit_reason& reason) noexcept {
 
 /// The worker is over: its object goes, its pid dies.
 void branch::worker_died(const exit_reason& reason) noexcept {
-  status_ = status::restarting;
+  phase_ = phase::restarting;
   accepts_user_messages_ = false;
   timeout_when_empty_ = false;
   timeout_at_ = time_point::max();
@@ -598,7 +598,7 @@ void branch::restart(exit_reason reason) noexcept {
 }
 
 void branch::system_restart_now() noexcept {
-  if (status_ != status::restarting) return;
+  if (phase_ != phase::restarting) return;
   ++restarts_;
   auto outcome = run_init(false);
   if (outcome) return;
@@ -650,7 +650,7 @@ void branch::system_killed(pid which) noexcept {
   switch (which.role()) {
     case process_role::worker:
       // A crash may have ended that worker meanwhile; then there is nothing left to kill.
-      if (which.generation() != running_generation_ || status_ != status::running) return;
+      if (which.generation() != running_generation_ || phase_ != phase::running) return;
       kill_worker(reason);
       return;
     case process_role::keeper:
@@ -663,7 +663,7 @@ void branch::system_killed(pid which) noexcept {
       const pid keeper = make_pid(process_role::keeper);
       keeper_generation_.fetch_add(1, std::memory_order_acq_rel);
       notify_watchers(keeper, reason);
-      if (status_ == status::running) kill_worker(reason);
+      if (phase_ == phase::running) kill_worker(reason);
       return;
     }
     case process_role::server: end(reason); return;
@@ -685,7 +685,7 @@ void branch::system_exit_signal(pid from, const exit_reason& reason) noexcept {
   if (extras_if_any() != nullptr) remove_link(from);
   if (traps_exits_) {
     deliver(exit_signal{from, reason});
-  } else if (reason.kind() != exit_kind::normal && status_ == status::running) {
+  } else if (reason.kind() != exit_kind::normal && phase_ == phase::running) {
     // OTP: an untrapped exit kills; terminate is not called.
     kill_worker({exit_kind::linked, fmt::format("{}: {}", to_string(from), reason.to_string())});
   }
@@ -694,12 +694,12 @@ void branch::system_exit_signal(pid from, const exit_reason& reason) noexcept {
 void branch::system_shutdown() noexcept {
   const exit_reason reason{exit_kind::shutdown};
   // OTP: terminate runs for the parent's exit only if exits are trapped.
-  if (traps_exits_ && status_ == status::running) run_terminate(reason);
+  if (traps_exits_ && phase_ == phase::running) run_terminate(reason);
   end(reason);
 }
 
 void branch::system_stop(exit_reason reason) noexcept {
-  if (status_ == status::running) run_terminate(reason);
+  if (phase_ == phase::running) run_terminate(reason);
   end(reason);
 }
 
@@ -709,14 +709,14 @@ void branch::system_suspend() noexcept {
 }
 void branch::system_resume() noexcept {
   suspended_ = false;
-  accepts_user_messages_ = status_ == status::running;
+  accepts_user_messages_ = phase_ == phase::running;
 }
 
 // --- the end -----------------------------------------------------------------------------------
 
 void branch::end(const exit_reason& reason) noexcept {
-  if (status_ == status::ended) return;
-  status_ = status::ended;
+  if (phase_ == phase::ended) return;
+  phase_ = phase::ended;
   if (const std::unique_ptr<suspended_callback> over = std::move(awaiting_)) {
     over->resume = nullptr;
     over->ex.discard();
@@ -817,18 +817,19 @@ bool branch::call(message& m, request& r, bool patient) noexcept {
       if (b != nullptr) b->waits_for_.store(0, std::memory_order_release);
     }
   } const over{caller};
+  // Also before an idle server is claimed: it may be waiting in a coroutine.
+  if (caller != nullptr) {
+    if (std::string path; find_cycle(*caller, path)) {
+      if (m.counted) give_place_back(m);
+      return refuse(call_error::cycle(path));
+    }
+  }
   if (patient && options_->run_on_caller && (outer == nullptr || outer->depth < inline_depth_max) &&
       !(m.counted && locked_) && runtime_->sched().may_run_on_caller() && try_claim()) {
     run_claimed(m);
     if (r.done()) return true;
-  } else {
-    if (caller != nullptr) {
-      if (std::string path; find_cycle(*caller, path)) {
-        if (m.counted) give_place_back(m);
-        return refuse(call_error::cycle(path));
-      }
-    }
-    if (!push(&m)) return refuse(call_error{call_errc::noproc, display_name()});
+  } else if (!push(&m)) {
+    return refuse(call_error{call_errc::noproc, display_name()});
   }
   return wait_for_request(*runtime_, r, deadline);
 }

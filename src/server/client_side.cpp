@@ -78,8 +78,9 @@ void branch::end_await() noexcept {
 /// that run on the caller's thread can be missed by a third thread for a moment only before that
 /// thread's own, later, note is visible; the server that closes the cycle is on the same stack.)
 bool branch::find_cycle(const branch& caller, std::string& path) const noexcept {
+  // The usual case costs one load: the server called waits for nobody.
   const std::uint64_t end = caller.server_pid().raw();
-  std::uint64_t at = server_pid().raw();
+  std::uint64_t at = waits_for_.load();
   for (int i = 0; i < cycle_length_max && at != 0; ++i) {
     if (at == end) {
       describe_cycle(caller, path);

@@ -360,7 +360,7 @@ void ref<S>::cast(M message) const {
 
 template <class S>
 template <class M>
-pending<detail::reply_of<M>> ref<S>::ask(M message, duration limit) const {
+pending<detail::reply_of<M>> ref<S>::ask_until(M message, time_point deadline) const {
   static_assert(detail::call_message_type<M>,
                 "this message is not a call: give it `using reply = ...;`, or cast it");
   static_assert(!detail::call_message_type<M> || detail::handles_call<S, M>,
@@ -370,8 +370,7 @@ pending<detail::reply_of<M>> ref<S>::ask(M message, duration limit) const {
     if constexpr (detail::handles_call<S, M>) {
       auto* sent = new detail::call_message<S, M>{std::move(message)};
       detail::request_ptr<detail::typed_request<detail::reply_of<M>>> r{sent};
-      sent->deadline = detail::deadline_for(cell_.get(), limit);
-      const time_point deadline = sent->deadline;
+      sent->deadline = deadline;
       if (cell_) {
         cell_->ask(*sent);
       } else {
