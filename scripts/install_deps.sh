@@ -9,9 +9,9 @@ core=(g++ make cmake ninja-build ccache
   libboost1.81-dev libcbor-dev libfmt-dev libspdlog-dev)
 # clang-22 and its tools are part of Debian 12 (its security archive); llvm-22 has the symbolizer
 # that turns the sanitizers' addresses into lines.
-test=(libgtest-dev libgmock-dev redis-tools
+test=(libgtest-dev libgmock-dev libcli11-dev redis-tools
   clang-22 clang-tidy-22 clang-format-22 libclang-rt-22-dev llvm-22)
-demo=(redis-tools)
+demo=(libcli11-dev redis-tools)
 bench=(libbenchmark-dev)
 
 wanted=()
