@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include <peeper/describe.hpp>
 #include <peeper/detail/branch.hpp>
 #include <peeper/detail/system_call.hpp>
 #include <peeper/poison.hpp>
@@ -129,6 +130,27 @@ std::expected<void, call_error> edit(const ref<S>& server, F change,
   if (!done) return std::unexpected{std::move(done.error())};
   if (!*done) return std::unexpected{call_error{call_errc::crashed, server.name(), done->error()}};
   return {};
+}
+
+/// A server at a glance (sys:get_status): its processes, counts, and its state as text. A class
+/// that has `static auto redact(const state&)` shows what that returns instead (OTP's
+/// format_status).
+template <class S>
+[[nodiscard]] std::expected<status, call_error> status_of(const ref<S>& server,
+                                                          duration limit = default_call_timeout) {
+  return detail::ask_system<status>(
+      server.cell(),
+      [](detail::branch& b) {
+        status s = b.system_status();
+        const auto& kept = static_cast<detail::server_cell<S>&>(b).committed_state();
+        if constexpr (requires { S::redact(kept); }) {
+          s.state = describe(S::redact(kept));
+        } else {
+          s.state = describe(kept);
+        }
+        return s;
+      },
+      limit, detail::message_kind::system);
 }
 
 template <class S>

@@ -5,6 +5,7 @@
 
 #include <peeper/codec.hpp>
 #include <peeper/control.hpp>
+#include <peeper/describe.hpp>
 #include <peeper/dictionary.hpp>
 #include <peeper/environment.hpp>
 #include <peeper/error.hpp>

@@ -4,6 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+
+#include <peeper/pid.hpp>
 
 namespace peeper {
 
@@ -17,6 +20,21 @@ struct statistics {
   std::uint64_t queued = 0;      ///< messages waiting when this was asked
   std::uint64_t dropped = 0;     ///< messages that a full mailbox did not take
   bool suspended = false;
+};
+
+/// One server at a glance; see `status_of`.
+struct status {
+  std::string name;    ///< its name, or its pid in words
+  std::string server;  ///< its class
+  pid supervisor;
+  pid keeper;
+  pid worker;
+  std::string phase;  ///< "running", "suspended", "restarting"
+  statistics counts;
+  std::string state;  ///< describe(state), or of what the class's redact(state) returns
+
+  /// The above as lines for people.
+  [[nodiscard]] std::string to_string() const;
 };
 
 }  // namespace peeper

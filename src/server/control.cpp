@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <peeper/control.hpp>
 
+#include <fmt/format.h>
+
 #include <peeper/detail/process.hpp>
 
 namespace peeper {
@@ -10,6 +12,19 @@ bool alive(pid id) noexcept { return static_cast<bool>(detail::find_process(id))
 bool kill(pid id) noexcept {
   const auto p = detail::find_process(id);
   return p && p->kill(id);
+}
+
+std::string status::to_string() const {
+  return fmt::format(
+      "server {} ({})\n"
+      "  phase      {}\n"
+      "  processes  {} {} {}\n"
+      "  handled {}, crashes {}, restarts {}, poison {}, queued {}, expired {}, unexpected {}, "
+      "dropped {}\n"
+      "  state      {}\n",
+      name, server, phase, peeper::to_string(supervisor), peeper::to_string(keeper),
+      peeper::to_string(worker), counts.handled, counts.crashes, counts.restarts, counts.poison,
+      counts.queued, counts.expired, counts.unexpected, counts.dropped, state);
 }
 
 namespace detail {

@@ -156,6 +156,18 @@ statistics branch::system_statistics() const noexcept {
   return s;
 }
 
+status branch::system_status() const {
+  status s;
+  s.name = display_name();
+  s.server = type_name(server_type());
+  s.supervisor = make_pid(process_role::supervisor);
+  s.keeper = make_pid(process_role::keeper);
+  s.worker = make_pid(process_role::worker);
+  s.phase = phase_ != phase::running ? "restarting" : (suspended_ ? "suspended" : "running");
+  s.counts = system_statistics();
+  return s;
+}
+
 std::vector<poison_info> branch::system_poison() const {
   std::vector<poison_info> list;
   if (!more_) return list;
@@ -203,7 +215,7 @@ void branch::trace(trace_point point, const message* m) noexcept {
 }
 
 std::expected<void, exit_reason> branch::system_edit(const std::function<void()>& body) noexcept {
-  if (status_ != status::running) return std::unexpected{exit_reason{exit_kind::noproc}};
+  if (phase_ != phase::running) return std::unexpected{exit_reason{exit_kind::noproc}};
   execution ex{*this, nullptr, running_generation_};
   exit_reason failure;
   bool failed = false;

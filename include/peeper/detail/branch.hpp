@@ -66,7 +66,7 @@ inline constexpr std::uint32_t inline_depth_max = 16;
 
 class branch : public process, public boost::intrusive::list_base_hook<> {
  public:
-  enum class status : std::uint8_t { starting, running, restarting, ended };
+  enum class phase : std::uint8_t { starting, running, restarting, ended };
 
   // --- process
   [[nodiscard]] bool run(unsigned budget) noexcept override;
@@ -139,6 +139,8 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   void system_restart_now() noexcept;
   void system_timeout_tick() noexcept;
   [[nodiscard]] statistics system_statistics() const noexcept;
+  /// All but the state's text.
+  [[nodiscard]] peeper::status system_status() const;
   [[nodiscard]] std::vector<poison_info> system_poison() const;
   [[nodiscard]] bool system_replay(std::uint64_t id);
   [[nodiscard]] bool system_discard(std::uint64_t id) noexcept;
@@ -148,7 +150,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
       const std::function<void()>& body) noexcept;
   void trap_exits(bool on) noexcept { traps_exits_ = on; }
   [[nodiscard]] bool traps_exits() const noexcept { return traps_exits_; }
-  [[nodiscard]] bool worker_lives() const noexcept { return status_ == status::running; }
+  [[nodiscard]] bool worker_lives() const noexcept { return phase_ == phase::running; }
   [[nodiscard]] branch_extras& more();
   [[nodiscard]] std::uint64_t start_order() const noexcept { return start_order_; }
   void mark_timers_used() noexcept { has_timers_ = true; }
@@ -175,7 +177,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
 
   // --- the loop
   [[nodiscard]] bool blocked() const noexcept {
-    return suspended_ || status_ != status::running || awaiting_ != nullptr;
+    return suspended_ || phase_ != phase::running || awaiting_ != nullptr;
   }
   [[nodiscard]] message* next_message() noexcept;
   /// Runs `m` if its turn is now, or queues it; then gives the claim back. REQUIRES: the claim and
@@ -226,7 +228,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
 
   // owned by the claim's holder
   std::uint32_t running_generation_ = 0;  ///< of the worker object that exists
-  status status_ = status::starting;
+  phase phase_ = phase::starting;
   bool suspended_ = false;
   bool traps_exits_ = false;
   bool timeout_when_empty_ = false;
