@@ -4,7 +4,8 @@
 #
 #   scripts/fuzz.sh <build folder> <seconds>
 #
-# Seeds come from fuzz/corpus/<target>/; what is found goes to the build folder. An input that
+# Seeds come from fuzz/corpus/<target>/ and from the target itself, which writes them to
+# $PEEPER_FUZZ_SEEDS; words from fuzz/<target without _fuzz>.dict. What is found goes to the build folder. An input that
 # crashed is left there as crash-*: run the target with that file as its argument to repeat it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -22,8 +23,11 @@ for target in "${targets[@]}"; do
   mkdir -p "$work/corpus"
   corpus=("$work/corpus")
   [ -d "fuzz/corpus/$name" ] && corpus+=("fuzz/corpus/$name")
+  dictionary=()
+  [ -f "fuzz/${name%_fuzz}.dict" ] && dictionary=("-dict=fuzz/${name%_fuzz}.dict")
   echo "fuzz: $name for $share s"
-  if ! "$target" -max_total_time="$share" -rss_limit_mb=1024 -timeout=10 \
+  if ! PEEPER_FUZZ_SEEDS="$work/corpus" "$target" "${dictionary[@]}" \
+    -max_total_time="$share" -rss_limit_mb=512 -timeout=10 \
     -artifact_prefix="$work/" "${corpus[@]}" >"$work/log" 2>&1; then
     cat "$work/log"
     exit 1
