@@ -20,7 +20,7 @@ bench: ## Build and run the benchmarks (BENCH_ARGS=--benchmark_filter=call: only
 	@scripts/install_deps.sh core bench
 	cmake --preset release
 	cmake --build --preset release --target peeper_bench
-	build/release/peeper_bench $(BENCH_ARGS)
+	build/release/peeper_bench --json=build/bench.json $(BENCH_ARGS)
 
 format: ## Format all C++ in place
 	@scripts/install_deps.sh core test
