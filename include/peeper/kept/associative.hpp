@@ -583,7 +583,7 @@ class associative : public kept_base {
   template <class F>
   auto modify_node(node& n, F&& fn) {
     Mapped& mapped = n.value.second;
-    if (!logging()) return std::invoke(std::forward<F>(fn), mapped);
+    if (!logging()) return modify_unlogged(log_, mapped, std::forward<F>(fn));
     open_element element;
     element.container = this;
     element.key = &n.value.first;

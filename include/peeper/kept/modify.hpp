@@ -98,6 +98,31 @@ void attach_all(T& element, change_log* log) noexcept {
   for_each_kept(element, 0, [&](auto& container, std::size_t /*slot*/) { container.attach(log); });
 }
 
+/// Attaches those that have come with a new alternative; the others have not changed.
+template <class T>
+void attach_fresh(T& element, change_log* log) noexcept {
+  for_each_kept(element, 0, [&](auto& container, std::size_t /*slot*/) {
+    if (!container.attached()) container.attach(log);
+  });
+}
+
+/// Runs fn(object) where nothing is logged: in no state, or before the first transaction.
+template <class T, class F>
+auto modify_unlogged(change_log* log, T& object, F&& fn) {
+  if constexpr (shifting<T>) {
+    if (log != nullptr) {
+      struct guard {
+        T& object;
+        change_log* log;
+        ~guard() { attach_fresh(object, log); }
+      };
+      const guard attach_at_end{object, log};
+      return std::invoke(std::forward<F>(fn), object);
+    }
+  }
+  return std::invoke(std::forward<F>(fn), object);
+}
+
 /// Throws std::bad_variant_access if an assignment that threw has left a variant without value.
 template <class T>
 void refuse_valueless(const T& object) {
@@ -313,9 +338,7 @@ class modification {
     if (log_.redoing()) [[unlikely]]
       write_redo(object);
     if constexpr (shifting<T>) {
-      for_each_kept(object, 0, [&](auto& container, std::size_t /*slot*/) {
-        if (!container.attached()) container.attach(&log_);
-      });
+      attach_fresh(object, &log_);
       log_.publish(opened_->closed);
     }
   }

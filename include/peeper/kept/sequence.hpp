@@ -796,7 +796,7 @@ class sequence : public kept_base {
   template <class F>
   auto modify_at(std::size_t index, F&& fn) {
     T& object = element(index);
-    if (!logging()) return std::invoke(std::forward<F>(fn), object);
+    if (!logging()) return modify_unlogged(log_, object, std::forward<F>(fn));
     open_element opened;
     opened.container = this;
     opened.index = index;

@@ -184,7 +184,10 @@ class kept_state {
       }
     }
     if (log_) {
-      if constexpr (shifting<State>) log_->promise(burial_bytes<State>());
+      if constexpr (shifting<State>) {
+        attach_fresh(value_, log_.get());
+        log_->promise(burial_bytes<State>());
+      }
       log_->begin();
     }
   }
@@ -209,7 +212,7 @@ class kept_state {
     }
     if (!log_) return;
     if (log_->redoing()) write_redo();
-    if constexpr (shifting<State>) attach_all(value_, log_.get());
+    if constexpr (shifting<State>) attach_fresh(value_, log_.get());
   }
 
   /// Makes the changes final. REQUIRES: prepare() has returned.

@@ -117,7 +117,7 @@ class kept_value : public detail::kept_base {
       box_ = std::make_unique<T>(get());
       attach_value();
     }
-    if (!logging()) return std::invoke(std::forward<F>(fn), *box_);
+    if (!logging()) return detail::modify_unlogged(log_, *box_, std::forward<F>(fn));
     if constexpr (in_place) {
       detail::open_element element;
       element.container = this;
