@@ -393,6 +393,26 @@ TEST_F(deltas, ThatNameWhatIsNotThereAreErrors) {
   refused({0x83, 0x80, 0x01, 0x00}, "an element has no such operation");
 }
 
+TEST(delta, BytesAreThoseOfTheWorkedExample) {
+  // docs/encoding.md shows these.
+  struct store {
+    int hits = 0;
+    kept_map<std::string, kept_deque<std::string>> lists;
+  };
+  detail::kept_state<store> s{store{}};
+  s.value().lists.try_emplace("a", kept_deque<std::string>{"x", "y"});
+  s.record_deltas(true);
+  s.begin();
+  s.value().lists.modify("a", [](auto& d) { d.push_back("z"); });
+  s.value().hits = 3;
+  s.prepare();
+  s.commit();
+  const auto delta = s.last_delta();
+  EXPECT_EQ(std::vector<std::byte>(delta.begin(), delta.end()),
+            bytes({0x9F, 0x01, 0x00, 0x84, 0x83, 0x00, 0x61, 0x61, 0x00, 0x05, 0x02,
+                   0x81, 0x61, 0x7A, 0x83, 0x80, 0x00, 0xA1, 0x00, 0x03, 0xFF}));
+}
+
 TEST(delta_size, DependsOnTheOperationAndNotOnTheContainer) {
   struct lists {
     kept_map<std::string, kept_deque<std::string>> all;
