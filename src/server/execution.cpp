@@ -41,6 +41,8 @@ void execution::discard() noexcept {
     staged_ = m->next;
     process* target = m->target;
     m->target = nullptr;
+    // It took a place in a limited mailbox when it was staged, and will never get there.
+    if (m->counted) static_cast<branch*>(target)->give_place_back(*m);
     if (m->type->kind != message_kind::effect && m->type->fail != nullptr) {
       m->type->fail(*m, call_error{call_errc::crashed, self->display_name()});
     }

@@ -99,6 +99,8 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   void end_await() noexcept;
   /// "a -> b -> a": how this server's waiting comes back to the server that runs here.
   [[nodiscard]] std::string cycle_with_current() const;
+  /// A message that took a place in this limited mailbox leaves it, or will never get there.
+  void give_place_back(message& m) noexcept;
   /// Pushes a library message at once, also from inside a callback. Takes it.
   /// RETURNS: false (it has been released) if the server has ended.
   bool push_or_release(message* m) noexcept;
@@ -121,6 +123,8 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
 
   // --- for the typed layer, inside a callback
   void unexpected_info(std::string_view type) noexcept;
+  /// Any thread: an info could not be made for this server (its copy threw): logged, dropped.
+  void lost_info(std::string_view type) const noexcept;
   /// The state is about to be lent for writing: a crash must roll it back.
   static void lend_state() noexcept { current_execution()->mutating = true; }
   [[nodiscard]] bool told_oversized() const noexcept { return told_oversized_; }
@@ -153,7 +157,10 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   [[nodiscard]] bool worker_lives() const noexcept { return phase_ == phase::running; }
   [[nodiscard]] branch_extras& more();
   [[nodiscard]] std::uint64_t start_order() const noexcept { return start_order_; }
-  void mark_timers_used() noexcept { has_timers_ = true; }
+  void mark_timers_used() noexcept {
+    // ORDER: relaxed: whoever starts a timer for a server that ends meanwhile finds it closed.
+    has_timers_.store(true, std::memory_order_relaxed);
+  }
 
  protected:
   branch(runtime_core& rt, std::shared_ptr<const branch_options> options);
@@ -212,7 +219,6 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   enum class place_error : std::uint8_t { full, dropped, gone };
   [[nodiscard]] std::expected<void, place_error> reserve_place(time_point deadline,
                                                                message& m) noexcept;
-  void give_place_back(message& m) noexcept;
   [[nodiscard]] bool find_cycle(const branch& caller, std::string& path) const noexcept;
   void describe_cycle(const branch& caller, std::string& path) const noexcept;
 
@@ -225,6 +231,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   std::atomic<std::uint32_t> keeper_generation_;
   std::atomic<std::uint32_t> worker_generation_;  ///< P5: the only worker that may commit
   std::atomic<std::uint64_t> waits_for_{0};       ///< server pid that a callback of ours waits for
+  std::atomic<bool> has_timers_{false};
 
   // owned by the claim's holder
   std::uint32_t running_generation_ = 0;  ///< of the worker object that exists
@@ -232,7 +239,6 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   bool suspended_ = false;
   bool traps_exits_ = false;
   bool timeout_when_empty_ = false;
-  bool has_timers_ = false;
   bool traced_ = false;
   bool told_oversized_ = false;
   std::uint32_t crashes_ = 0;
