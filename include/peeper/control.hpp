@@ -67,7 +67,7 @@ template <class R, class F>
 }
 
 [[nodiscard]] std::expected<void, stop_error> to_stop_result(
-    const std::expected<void, call_error>& stopped);
+    const std::expected<void, call_error>& stopped, const exit_reason& wanted);
 
 }  // namespace detail
 
@@ -81,7 +81,7 @@ std::expected<void, stop_error> stop(const ref<S>& server,
   const auto stopped = detail::ask_system<void>(
       server.cell(), [reason](detail::branch& b) { b.system_stop(reason); }, limit,
       detail::message_kind::system);
-  return detail::to_stop_result(stopped);
+  return detail::to_stop_result(stopped, reason);
 }
 
 /// From now on messages wait; system calls are answered (sys:suspend).

@@ -14,6 +14,9 @@
 /// told so. A from that a worker keeps in a member dies with that worker.
 #pragma once
 
+#include <exception>
+#include <memory>
+#include <type_traits>
 #include <utility>
 
 #include <peeper/detail/execution.hpp>
@@ -42,9 +45,20 @@ class from {
     if (!request_) return false;
     if constexpr (std::is_void_v<R>) {
       answer_at_commit([](detail::typed_request<R>& r) { r.set_value(); });
-    } else {
+    } else if constexpr (std::is_nothrow_move_constructible_v<R>) {
       answer_at_commit([value = R(std::forward<Args>(args)...)](
                            detail::typed_request<R>& r) mutable { r.set_value(std::move(value)); });
+    } else {
+      // Moved once only, at the commit; what it throws there is the caller's error.
+      answer_at_commit(
+          [value = std::make_unique<R>(std::forward<Args>(args)...)](detail::typed_request<R>& r) {
+            try {
+              r.set_value(std::move(*value));
+            } catch (...) {
+              r.set_error(call_error{call_errc::not_answered, "",
+                                     exit_reason::from_exception(std::current_exception())});
+            }
+          });
     }
     return true;
   }

@@ -15,7 +15,7 @@
 #include <coroutine>
 #include <functional>
 #include <optional>
-#include <string>
+#include <string_view>
 #include <utility>
 
 #include <peeper/detail/await.hpp>
@@ -24,6 +24,11 @@
 #include <peeper/runtime.hpp>
 
 namespace peeper {
+
+namespace detail {
+/// Logs the exception being handled: it left a function that has nobody to tell.
+void report_lost_exception(std::string_view where) noexcept;
+}  // namespace detail
 
 template <class R>
 class [[nodiscard]] pending {
@@ -52,7 +57,8 @@ class [[nodiscard]] pending {
   }
   [[nodiscard]] bool done() const noexcept { return request_ && request_->done(); }
   /// Calls fn(result) once, on the thread that completes the request, or now if it is done. Keep it
-  /// short and do not block: hand over to your own executor. There is no time-out.
+  /// short and do not block: hand over to your own executor. There is no time-out. What it throws
+  /// is logged.
   template <std::invocable<result_type> F>
   void then(F fn) && {
     struct call_back final : detail::waiter {
@@ -60,7 +66,11 @@ class [[nodiscard]] pending {
           : waiter{&run}, request{std::move(r)}, function{std::move(f)} {}
       static void run(detail::waiter* w) noexcept {
         const std::unique_ptr<call_back> self{static_cast<call_back*>(w)};
-        self->function(std::move(self->request->result()));
+        try {
+          self->function(std::move(self->request->result()));
+        } catch (...) {
+          detail::report_lost_exception("pending::then");
+        }
       }
       detail::request_ptr<detail::typed_request<R>> request;
       F function;
@@ -116,8 +126,6 @@ class [[nodiscard]] pending {
   [[nodiscard]] detail::branch& server() const noexcept { return *server_; }
   [[nodiscard]] const detail::message* asked() const noexcept { return asked_; }
   [[nodiscard]] result_type take_done() { return take(detail::branch::wait_outcome::done); }
-
- private:
   [[nodiscard]] result_type take(detail::branch::wait_outcome outcome) {
     const auto request = std::move(request_);
     switch (outcome) {
@@ -132,6 +140,7 @@ class [[nodiscard]] pending {
     return std::unexpected{call_error{call_errc::timed_out, server_->display_name()}};
   }
 
+ private:
   detail::request_ptr<detail::typed_request<R>> request_;
   detail::process_ptr<detail::branch> server_;
   const detail::message* asked_ = nullptr;

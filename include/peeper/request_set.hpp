@@ -63,32 +63,47 @@ class request_set {
   /// Waits until one of them is answered, takes it out and returns it.
   /// RETURNS: nothing if the set is empty or `limit` has passed (the requests stay: wait again).
   [[nodiscard]] std::optional<labelled_result<Label, R>> wait_any(duration limit = infinity) {
+    if (auto found = take_done()) return found;
     if (requests_.empty()) return std::nullopt;
-    detail::branch& any = requests_.front().second.server();
+    const detail::branch& any = requests_.front().second.server();
     const time_point deadline = deadline_after(detail::env_of(any).now(), limit);
     for (;;) {
-      if (auto found = take_done()) return found;
-      detail::any_done waiter{any.runtime()};
-      bool waits = true;
-      for (auto& [label, request] : requests_) {
-        std::ignore = request.server().prepare_await(request.request(), request.asked());
-        waits = waits && waiter.add(request.request());
-      }
-      const bool woken = !waits || waiter.wait(deadline);
+      bool woken = true;
+      if (auto in_a_circle = wait_once(deadline, woken)) return in_a_circle;
       if (detail::branch* self = detail::current_branch()) self->end_await();
-      if (!woken) return take_done();
+      auto found = take_done();
+      if (found || !woken) return found;
     }
   }
 
  private:
+  using outcome = detail::branch::wait_outcome;
+  using container = std::vector<std::pair<Label, pending<R>>>;
+
   std::optional<labelled_result<Label, R>> take_done() {
     const auto found = std::ranges::find_if(requests_, [](auto& r) { return r.second.done(); });
     if (found == requests_.end()) return std::nullopt;
-    labelled_result<Label, R> result{std::move(found->first), found->second.take_done()};
-    requests_.erase(found);
+    return take(found, outcome::done);
+  }
+  labelled_result<Label, R> take(typename container::iterator at, outcome how) {
+    labelled_result<Label, R> result{std::move(at->first), at->second.take(how)};
+    requests_.erase(at);
     return result;
   }
-  std::vector<std::pair<Label, pending<R>>> requests_;
+  /// RETURNS: one that can never be answered, since its server waits for this one.
+  std::optional<labelled_result<Label, R>> wait_once(time_point deadline, bool& woken) {
+    detail::any_done waiter{requests_.front().second.server().runtime()};
+    for (auto at = requests_.begin(); at != requests_.end(); ++at) {
+      pending<R>& request = at->second;
+      if (request.server().prepare_await(request.request(), request.asked()) == outcome::cycle) {
+        return take(at, outcome::cycle);
+      }
+      if (!waiter.add(request.request())) return std::nullopt;
+    }
+    woken = waiter.wait(deadline);
+    return std::nullopt;
+  }
+  container requests_;
 };
 
 template <class S, class R>

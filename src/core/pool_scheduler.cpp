@@ -133,7 +133,9 @@ class pool_scheduler final : public scheduler {
       }
       spin_pause();
     }
-    if (w == nullptr || w->pool != this) return env_.park(self, deadline);
+    if (w == nullptr) return env_.park(self, deadline);
+    // A thread of another runtime's pool: that pool is the one that has to make up for it.
+    if (w->pool != this) return w->pool->block(self, deadline);
     w->unannounced = false;
     counts_.fetch_sub(one_active, std::memory_order_acq_rel);  // ORDER: see the file comment
     if (work_visible()) announce();

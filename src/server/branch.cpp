@@ -368,7 +368,11 @@ void branch::reached(std::string_view point) noexcept {
 }
 
 void branch::apply_next(next_step& next) noexcept {
-  continuation_ = std::exchange(next.continuation, nullptr);
+  if (next.continuation != nullptr) {
+    // One that a killed worker had been told to run: it waits behind that of its successor's init.
+    if (continuation_ != nullptr) queue_push_front(continuation_);
+    continuation_ = std::exchange(next.continuation, nullptr);
+  }
   if (next.what == next_step::kind::timeout) arm_timeout(next.timeout);
   if (next.what == next_step::kind::hibernate) hibernate();
   if (options_->hibernate_after != infinity) {

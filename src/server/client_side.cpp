@@ -2,11 +2,14 @@
 /// \file
 /// The asking side of a branch: waiting, cycles, seats in a limited mailbox.
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include <peeper/detail/branch.hpp>
 #include <peeper/detail/system_call.hpp>
+#include <peeper/pending.hpp>
 
+#include "core/log.hpp"
 #include "core/runtime_core.hpp"
 #include "server/branch_extras.hpp"
 
@@ -41,6 +44,11 @@ bool wait_for_request(runtime_core& rt, request& r, time_point deadline) noexcep
   return true;
 }
 
+void report_lost_exception(std::string_view where) noexcept {
+  log_error("{}: its function threw ({})", where,
+            exit_reason::from_exception(std::current_exception()).to_string());
+}
+
 branch::wait_outcome branch::wait(request& r, const message* asked, time_point deadline) noexcept {
   execution* ex = current_execution();
   if (ex == nullptr) {
@@ -55,6 +63,7 @@ branch::wait_outcome branch::wait(request& r, const message* asked, time_point d
 branch::wait_outcome branch::prepare_await(request& r, const message* asked) noexcept {
   execution* ex = current_execution();
   if (r.done()) return wait_outcome::done;
+  if (ex == nullptr) return wait_outcome::timed_out;
   branch& caller = *ex->self;
   // ORDER: seq_cst: see find_cycle().
   caller.waits_for_.store(server_pid().raw());

@@ -29,10 +29,13 @@ std::string status::to_string() const {
 
 namespace detail {
 
-std::expected<void, stop_error> to_stop_result(const std::expected<void, call_error>& stopped) {
+std::expected<void, stop_error> to_stop_result(const std::expected<void, call_error>& stopped,
+                                               const exit_reason& wanted) {
   if (stopped) return {};
   switch (stopped.error().code()) {
     case call_errc::stopped:
+      // Somebody else was faster, with the same reason: it is as wanted (OTP).
+      if (stopped.error().reason() == wanted) return {};
       return std::unexpected{stop_error{stop_errc::other_reason, stopped.error().reason()}};
     case call_errc::timed_out:
     case call_errc::expired: return std::unexpected{stop_error{stop_errc::timed_out, {}}};

@@ -137,6 +137,11 @@ void branch::unexpected_info(std::string_view type) noexcept {
   log_warning("server '{}' got an unexpected info of type {}; dropped", display_name(), type);
 }
 
+void branch::lost_info(std::string_view type) const noexcept {
+  log_warning("server '{}' cannot be given an info of type {} ({}); dropped", display_name(), type,
+              exit_reason::from_exception(std::current_exception()).to_string());
+}
+
 statistics branch::system_statistics() const noexcept {
   statistics s;
   s.handled = handled_;

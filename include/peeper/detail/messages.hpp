@@ -307,10 +307,16 @@ template <class S, class... T>
 template <class S>
 void server_cell<S>::deliver(any_message info) noexcept {
   message* made = nullptr;
-  if constexpr (requires { typename S::infos; }) {
-    made = make_known_info<S>(info, typename S::infos{});
+  try {
+    if constexpr (requires { typename S::infos; }) {
+      made = make_known_info<S>(info, typename S::infos{});
+    }
+    if (made == nullptr) made = make_info<S>(info);
+  } catch (...) {  // the message's own copy threw, on its sender's thread
+    this->lost_info(type_name(info.type()));
+    return;
   }
-  this->push_or_release(made != nullptr ? made : make_info<S>(std::move(info)));
+  this->push_or_release(made);
 }
 
 }  // namespace peeper::detail
