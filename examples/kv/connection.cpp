@@ -2,6 +2,7 @@
 #include "connection.hpp"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include <boost/asio/buffer.hpp>
@@ -15,7 +16,7 @@ namespace kv {
 namespace {
 
 /// Replies a client has not taken: beyond this, none of its commands is run.
-constexpr std::size_t output_bytes_max = 1024 * 1024;
+constexpr std::size_t output_bytes_max = 1 << 20;
 /// One callback runs no more commands than this, so that other clients get their turn.
 constexpr std::uint32_t run_commands_max = 1024;
 /// A run whose worker was killed did nothing wrong, but not for ever.
@@ -73,6 +74,7 @@ client_registry::client client_registry::get(std::uint64_t id) const {
 std::vector<client_registry::client> client_registry::all() const {
   const std::lock_guard lock(mutex_);
   std::vector<client> list;
+  list.reserve(clients_.size());
   for (const auto& [id, value] : clients_) list.push_back(value);
   return list;
 }
@@ -89,10 +91,10 @@ connection::connection(boost::asio::ip::tcp::socket socket,
 
 void connection::start() {
   boost::system::error_code ignored;  // an option that fails leaves a slower connection, no more
-  socket_.set_option(boost::asio::ip::tcp::no_delay(true), ignored);
+  std::ignore = socket_.set_option(boost::asio::ip::tcp::no_delay(true), ignored);
   // A peer that vanished without a word is found by the kernel, as with Redis's tcp-keepalive.
-  socket_.set_option(boost::asio::socket_base::keep_alive(true), ignored);
-  socket_.non_blocking(true, ignored);
+  std::ignore = socket_.set_option(boost::asio::socket_base::keep_alive(true), ignored);
+  std::ignore = socket_.non_blocking(true, ignored);
   id_ = shared_->clients->add(address_of(socket_));
   count(shared_->statistics->connections_now);
   read_more();
@@ -102,7 +104,7 @@ void connection::close_gracefully() {
   if (closed_) return;
   input_over_ = true;
   boost::system::error_code ignored;
-  socket_.cancel(ignored);  // wakes the wait for input
+  std::ignore = socket_.cancel(ignored);  // wakes the wait for input
   advance();
 }
 
@@ -110,7 +112,7 @@ void connection::close() {
   if (!closed_) {
     closed_ = true;
     boost::system::error_code ignored;
-    socket_.close(ignored);
+    std::ignore = socket_.close(ignored);
     linger_timer_.cancel();
     shared_->clients->remove(id_);
     shared_->statistics->connections_now.fetch_sub(1, std::memory_order_relaxed);
@@ -385,7 +387,7 @@ void connection::flush() {
   }
   output_.clear();
   written_ = 0;
-  constexpr std::size_t idle_capacity_max = 64 * 1024;
+  constexpr std::size_t idle_capacity_max = 1 << 16;
   if (output_.capacity() > idle_capacity_max) output_.shrink_to_fit();
 }
 
@@ -395,7 +397,7 @@ void connection::linger() {
   if (said_goodbye_) return;
   said_goodbye_ = true;
   boost::system::error_code ignored;
-  socket_.shutdown(boost::asio::socket_base::shutdown_send, ignored);
+  std::ignore = socket_.shutdown(boost::asio::socket_base::shutdown_send, ignored);
   linger_timer_.expires_after(linger_time);
   linger_timer_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
     if (!error) self->close();

@@ -83,8 +83,8 @@ class connection : public std::enable_shared_from_this<connection> {
   void advance();
   void run_commands();
   void submit();
-  void on_outcome(call_result result, std::uint32_t count);
-  void on_crash(const peeper::call_error& error, std::uint32_t count);
+  void on_outcome(call_result result, std::uint32_t commands);
+  void on_crash(const peeper::call_error& error, std::uint32_t commands);
   void run_connection_command(const command_view& arguments);
   void run_client_command(const command_view& arguments, reply_writer& reply);
   void flush();

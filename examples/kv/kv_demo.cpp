@@ -144,7 +144,7 @@ class benchmark_loop {
   }
 
   /// Compares its counter and its list with what was acknowledged. REQUIRES: join() was called.
-  void check(findings& found) {
+  void check(findings& found) const {
     tcp_client client(port_);
     compare(client.command({"GET", "counter:__rand_int__"}), increments_, "INCR", found);
     compare(client.command({"LLEN", "mylist"}), list_length_, "LPUSH/RPUSH/LPOP/RPOP", found);

@@ -10,7 +10,7 @@ namespace {
 
 /// Ends a run early: a thousand pipelined reads of large values must not become one reply of
 /// gigabytes. The connection asks for the rest when its client has taken this part.
-constexpr std::size_t replies_bytes_max = 1024 * 1024;
+constexpr std::size_t replies_bytes_max = 1 << 20;
 
 template <typename Run>
 outcome run_commands(const command_run& message, const server_statistics& statistics, Run run_one) {

@@ -22,10 +22,10 @@ namespace kv {
 /// How large a request may be. What is larger is a protocol error and ends the connection, as in
 /// Redis; nothing is allocated because a client said so, only because it sent so much.
 struct resp_limits {
-  std::size_t inline_bytes_max = 64 * 1024;           ///< one line: inline commands, all lengths
-  std::size_t bulk_bytes_max = 64 * 1024 * 1024;      ///< one argument (Redis: 512 MB)
-  std::size_t arguments_max = 1024 * 1024;            ///< of one command
-  std::size_t request_bytes_max = 128 * 1024 * 1024;  ///< one command with everything in it
+  std::size_t inline_bytes_max = 1 << 16;   ///< 64 KB; one line: inline commands, all lengths
+  std::size_t bulk_bytes_max = 1 << 26;     ///< 64 MB; one argument (Redis: 512 MB)
+  std::size_t arguments_max = 1 << 20;      ///< of one command
+  std::size_t request_bytes_max = 1 << 27;  ///< 128 MB; one command with everything in it
 };
 
 /// One command: its name at [0], then its arguments. Views into a request_batch.

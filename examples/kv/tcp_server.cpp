@@ -6,6 +6,7 @@
 #include <future>
 #include <optional>
 #include <thread>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -75,7 +76,7 @@ class io_worker {
   }
 
  private:
-  static constexpr std::size_t scratch_bytes = 64 * 1024;
+  static constexpr std::size_t scratch_bytes = 1 << 16;
 
   void run() {
     while (true) {
@@ -91,6 +92,7 @@ class io_worker {
 
   void close_all(void (connection::*how)()) {
     std::vector<std::shared_ptr<connection>> all;  // closing changes connections_
+    all.reserve(connections_.size());
     for (const auto& [key, value] : connections_) all.push_back(value);
     for (const auto& value : all) (value.get()->*how)();
   }
@@ -126,15 +128,17 @@ class tcp_server::implementation {
     expire_timer_.emplace(workers_[0]->context());
   }
 
+  // Without the memory to tell its threads to stop there is no way on: the program ends, loudly.
+  // NOLINTNEXTLINE(bugprone-exception-escape)
   ~implementation() { stop(); }
 
   boost::system::error_code listen(const tcp::endpoint& endpoint) {
     boost::system::error_code error;
-    acceptor_->open(endpoint.protocol(), error);
-    if (!error) acceptor_->set_option(tcp::acceptor::reuse_address(true), error);
-    if (!error) acceptor_->bind(endpoint, error);
+    std::ignore = acceptor_->open(endpoint.protocol(), error);
+    if (!error) std::ignore = acceptor_->set_option(tcp::acceptor::reuse_address(true), error);
+    if (!error) std::ignore = acceptor_->bind(endpoint, error);
     // As long as the kernel allows: thousands of clients may come at once.
-    if (!error) acceptor_->listen(4096, error);
+    if (!error) std::ignore = acceptor_->listen(4096, error);
     if (!error) port_ = acceptor_->local_endpoint(error).port();
     return error;
   }
@@ -154,7 +158,7 @@ class tcp_server::implementation {
     std::promise<void> closed;
     asio::post(workers_[0]->context(), [&] {
       boost::system::error_code ignored;
-      acceptor_->close(ignored);
+      std::ignore = acceptor_->close(ignored);
       accept_timer_->cancel();
       expire_timer_->cancel();
       stopping_ = true;
@@ -188,7 +192,7 @@ class tcp_server::implementation {
     if (statistics.connections_now.load(std::memory_order_relaxed) >= statistics.clients_max) {
       count(statistics.connections_rejected);
       boost::system::error_code ignored;
-      made.non_blocking(true, ignored);
+      std::ignore = made.non_blocking(true, ignored);
       constexpr std::string_view text = "-ERR max number of clients reached\r\n";
       made.write_some(asio::buffer(text), ignored);
       return;
@@ -229,7 +233,8 @@ class tcp_server::implementation {
 };
 
 std::expected<std::unique_ptr<tcp_server>, std::string> tcp_server::start(
-    peeper::ref<kv_server> data, std::shared_ptr<server_statistics> statistics, options wanted) {
+    peeper::ref<kv_server> data, const std::shared_ptr<server_statistics>& statistics,
+    options wanted) {
   boost::system::error_code error;
   const auto address = asio::ip::make_address(wanted.bind, error);
   if (error) {

@@ -32,7 +32,8 @@ class tcp_server {
 
   /// RETURNS: a server that listens, or why it cannot, in words for the user.
   static std::expected<std::unique_ptr<tcp_server>, std::string> start(
-      peeper::ref<kv_server> data, std::shared_ptr<server_statistics> statistics, options wanted);
+      peeper::ref<kv_server> data, const std::shared_ptr<server_statistics>& statistics,
+      options wanted);
 
   tcp_server(const tcp_server&) = delete;
   tcp_server& operator=(const tcp_server&) = delete;

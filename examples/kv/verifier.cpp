@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <ranges>
 
 #include <fmt/format.h>
 
@@ -16,6 +17,7 @@ constexpr std::uint64_t counters = 4;
 
 std::vector<std::string> texts_of(const std::vector<reply>& elements, std::size_t step) {
   std::vector<std::string> texts;
+  texts.reserve(elements.size() / step + 1);
   for (std::size_t i = 0; i < elements.size(); i += step) texts.push_back(elements[i].text);
   return texts;
 }
@@ -252,8 +254,9 @@ void verifier::check_counter(const std::string& key, std::int64_t wanted, std::i
 void verifier::check_numbers(const std::string& key, const expected& value,
                              const std::vector<std::string>& numbers) {
   std::vector<std::string> in_order;
-  for (auto number = value.front.rbegin(); number != value.front.rend(); ++number) {
-    in_order.push_back(fmt::format("{}", *number));
+  in_order.reserve(value.front.size() + value.back.size());
+  for (const std::uint64_t number : std::views::reverse(value.front)) {
+    in_order.push_back(fmt::format("{}", number));
   }
   for (const std::uint64_t number : value.back) in_order.push_back(fmt::format("{}", number));
   if (numbers == in_order) return;
