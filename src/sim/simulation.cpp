@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// One thread has the baton at any time; only it touches the world. The thread that made the
-/// simulation drives it: it picks, by the seed, a process to run or a waiting thread to go on. When
-/// a callback blocks, its thread waits with the callback on its stack; if that is the driver's own,
-/// a spare driver takes the baton.
+/// simulation drives it: it picks, by the seed, a process to run or a waiting thread to go on, and
+/// gives the baton away until it comes back. Processes run on runner threads, each with its own
+/// stack: a callback that blocks keeps its runner, and the driver goes on with another.
 #include <algorithm>
-#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
-#include <mutex>
 #include <random>
 #include <thread>
 #include <utility>
@@ -28,15 +26,14 @@ using detail::process;
 using detail::scheduler;
 using detail::timer_service;
 
-/// A thread of the simulated world.
+/// A thread of the simulated world. What follows `turn` belongs to who has the baton.
 struct actor_thread {
-  std::condition_variable turn_changed;
-  bool has_baton = false;  // guarded by world::baton_mutex
-  // the rest: whoever has the baton
+  parker turn;  ///< a real one: the baton comes by it
   parker* parked_on = nullptr;
   time_point deadline = time_point::max();
   bool not_started = false;
   bool finished = false;
+  process* job = nullptr;  ///< a runner's next
 };
 
 thread_local actor_thread* this_actor = nullptr;
@@ -69,15 +66,17 @@ struct simulation::world final : environment {
       w.waiting.push_back(&actor_);
       os_thread_ = std::thread{[this, body = std::move(body)]() mutable {
         this_actor = &actor_;
-        world_.await_baton(actor_);
+        await_baton(actor_);
         body();
         body = nullptr;
         actor_.finished = true;
-        world_.pass_baton_on(nullptr);
+        give_baton(world_.driver);
       }};
     }
     ~simulated_thread() override {
-      world_.run_until([this] { return actor_.finished; }, true);
+      if (!world_.run_until([this] { return actor_.finished; }, true)) {
+        give_up("a thread of the test waits for something that nobody will do", world_.seed);
+      }
       os_thread_.join();
     }
     simulated_thread(const simulated_thread&) = delete;
@@ -100,7 +99,7 @@ struct simulation::world final : environment {
     if (this_actor == nullptr) {
       give_up("a thread that is not the simulation's waits in it: make it by sim.thread()", seed);
     }
-    if (this_actor == &driver && detail::current_execution() == nullptr) {
+    if (this_actor == &driver) {
       const bool happened =
           run_until([&] { return self.token.load() != 0 || clock >= deadline; }, true, deadline);
       if (!happened) give_up("the test waits for something that nobody will do", seed);
@@ -110,52 +109,51 @@ struct simulation::world final : environment {
     me.parked_on = &self;
     me.deadline = deadline;
     waiting.push_back(&me);
-    pass_baton_on(&me);
+    give_baton(driver);
+    await_baton(me);
     return take_token(self);
   }
   void unpark(parker& other) noexcept override { other.token.store(1); }
 
   // --- the baton
-  void await_baton(actor_thread& me) {
-    std::unique_lock lock{baton_mutex};
-    me.turn_changed.wait(lock, [&] { return me.has_baton; });
+  static void await_baton(actor_thread& me) {
+    std::ignore = real_environment().park(me.turn, time_point::max());
   }
-  /// Gives the baton to `to` and, unless `me` is null (it ends), waits to get it back.
-  void hand_baton(actor_thread& to, actor_thread* me) {
-    std::unique_lock lock{baton_mutex};
-    if (me != nullptr) me->has_baton = false;
-    to.has_baton = true;
-    to.turn_changed.notify_one();
-    if (me != nullptr) me->turn_changed.wait(lock, [&] { return me->has_baton; });
+  static void give_baton(actor_thread& to) { real_environment().unpark(to.turn); }
+  /// The driver's way to let another one go on: it has the baton back when this returns.
+  void lend_baton(actor_thread& to) {
+    PEEPER_ASSERT(this_actor == &driver);
+    give_baton(to);
+    await_baton(driver);
   }
-  /// To whoever drives: the test's thread if it is in its loop, else a spare driver.
-  void pass_baton_on(actor_thread* me) {
-    if (driver_in_loop) {
-      hand_baton(driver, me);
-      return;
+  actor_thread& idle_runner() {
+    if (idle_runners.empty()) {
+      runners.push_back(std::make_unique<actor_thread>());
+      actor_thread* a = runners.back().get();
+      idle_runners.push_back(a);
+      runner_threads.emplace_back([this, a] { run_jobs(*a); });
     }
-    if (idle_spares.empty()) add_spare();
-    actor_thread* spare = idle_spares.back();
-    idle_spares.pop_back();
-    hand_baton(*spare, me);
+    actor_thread* runner = idle_runners.back();
+    idle_runners.pop_back();
+    return *runner;
   }
-  void add_spare() {
-    auto s = std::make_unique<actor_thread>();
-    actor_thread* a = s.get();
-    spares.push_back(std::move(s));
-    idle_spares.push_back(a);
-    spare_threads.emplace_back([this, a] {
-      this_actor = a;
-      await_baton(*a);
-      while (!stopping) {
-        if (driver_in_loop) {
-          idle_spares.push_back(a);
-          hand_baton(driver, a);
-        } else if (!step_now() && !move_clock(time_point::max())) {
-          give_up("every callback waits for something that nobody will do", seed);
-        }
-      }
-    });
+  void run_jobs(actor_thread& me) {
+    this_actor = &me;
+    for (;;) {
+      await_baton(me);
+      if (me.job == nullptr) return;
+      process* p = std::exchange(me.job, nullptr);
+      if (p->run(1)) runnable.push_back(p);
+      idle_runners.push_back(&me);
+      give_baton(driver);
+    }
+  }
+  void stop_runners() {
+    if (idle_runners.size() != runners.size()) {
+      give_up("the runtime must be destroyed before its simulation", seed);
+    }
+    for (auto& r : runners) give_baton(*r);
+    for (std::thread& t : runner_threads) t.join();
   }
 
   // --- steps
@@ -177,22 +175,16 @@ struct simulation::world final : environment {
     if (pick < runnable.size()) {
       process* p = std::exchange(runnable[pick], runnable.back());
       runnable.pop_back();
-      if (p->run(1)) runnable.push_back(p);
+      actor_thread& runner = idle_runner();
+      runner.job = p;
+      lend_baton(runner);
       return true;
     }
     actor_thread* a = candidates[pick - runnable.size()];
     std::erase(waiting, a);
     a->not_started = false;
     a->parked_on = nullptr;
-    actor_thread* me = this_actor;
-    if (me == &driver) {
-      driver_in_loop = true;
-      hand_baton(*a, me);
-      driver_in_loop = false;
-    } else {
-      idle_spares.push_back(me);
-      hand_baton(*a, me);
-    }
+    lend_baton(*a);
     return true;
   }
   /// To the next thing that has a time, at most to `limit`. RETURNS: false if there is none.
@@ -258,13 +250,10 @@ struct simulation::world final : environment {
   std::vector<actor_thread*> candidates;
   std::size_t steps = 0;
 
-  std::mutex baton_mutex;
   actor_thread driver;
-  bool driver_in_loop = false;
-  bool stopping = false;
-  std::vector<std::unique_ptr<actor_thread>> spares;
-  std::vector<actor_thread*> idle_spares;
-  std::vector<std::thread> spare_threads;
+  std::vector<std::unique_ptr<actor_thread>> runners;
+  std::vector<actor_thread*> idle_runners;
+  std::vector<std::thread> runner_threads;
 
   std::map<std::string, plan, std::less<>> planned;
   double crash_probability = 0;
@@ -312,7 +301,6 @@ std::uint64_t simulation::default_seed() noexcept {
 simulation::simulation(std::uint64_t seed) : world_{std::make_unique<world>(seed)} {
   PEEPER_ASSERT(the_world == nullptr);
   the_world = world_.get();
-  world_->driver.has_baton = true;
   this_actor = &world_->driver;
   // ORDER: release pairs with the acquire in fault_point().
   detail::the_fault_hook.store(&hook, std::memory_order_release);
@@ -320,13 +308,7 @@ simulation::simulation(std::uint64_t seed) : world_{std::make_unique<world>(seed
 
 simulation::~simulation() {
   detail::the_fault_hook.store(nullptr, std::memory_order_release);
-  world_->stopping = true;
-  for (auto& s : world_->spares) {
-    const std::lock_guard lock{world_->baton_mutex};
-    s->has_baton = true;
-    s->turn_changed.notify_one();
-  }
-  for (std::thread& t : world_->spare_threads) t.join();
+  world_->stop_runners();
   this_actor = nullptr;
   the_world = nullptr;
 }
