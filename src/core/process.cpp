@@ -38,11 +38,12 @@ process::~process() {
 }
 
 process_extras& process::extras() {
-  // ORDER: acquire/release: who finds the object finds it constructed.
+  // ORDER: acquire/release: who finds the object finds it constructed; seq_cst for who makes it:
+  // see extras_if_any().
   if (process_extras* e = extras_.load(std::memory_order_acquire)) return *e;
   auto fresh = std::make_unique<process_extras>();
   process_extras* expected = nullptr;
-  if (extras_.compare_exchange_strong(expected, fresh.get(), std::memory_order_acq_rel)) {
+  if (extras_.compare_exchange_strong(expected, fresh.get())) {
     return *fresh.release();
   }
   return *expected;
@@ -136,8 +137,9 @@ bool process::take_arrived() noexcept {
 }
 
 void process::close() noexcept {
-  // ORDER: acquire pairs with push()'s release; nothing is pushed any more after this.
-  message* list = inbox_.exchange(closed_tag(), std::memory_order_acq_rel);
+  // ORDER: acquire pairs with push()'s release; nothing is pushed any more after this. seq_cst: see
+  // extras_if_any().
+  message* list = inbox_.exchange(closed_tag());
   message* in_order = nullptr;
   while (list != nullptr && list != idle_tag()) {
     message* rest = list->next;

@@ -319,7 +319,7 @@ void branch::continue_coroutine(const std::function<bool()>& step) noexcept {
   }
   const std::unique_ptr<suspended_callback> over = std::move(awaiting_);
   accepts_user_messages_ = !suspended_;
-  over->resume = nullptr;  // the coroutine's frame goes before what it refers to
+  destroy_coroutine(*over);
   if (failed) {
     crashed(&over->ex, over->ex.current, failure, true);
   } else {
@@ -530,9 +530,11 @@ void branch::run_terminate(const exit_reason& reason) noexcept {
   const execution_scope scope{ex};
   try {
     worker_terminate(reason);
+    if (more_ && more_->dictionary) more_->dictionary->commit();
     ex.publish();
   } catch (...) {
     ex.discard();
+    if (more_ && more_->dictionary) more_->dictionary->rollback();
     log_warning("terminate of server '{}' failed: {}", display_name(),
                 exit_reason::from_exception(std::current_exception()).to_string());
   }
@@ -557,13 +559,30 @@ bool branch::count_restart(const exit_reason& reason) noexcept {
   return false;
 }
 
+/// Destructors of the worker's members may let things go (a scoped_monitor does).
+void branch::destroy_worker() noexcept {
+  execution ex{*this, nullptr, running_generation_};
+  const execution_scope scope{ex};
+  worker_destroy();
+  ex.publish();
+}
+
+/// The frame goes before what it refers to; what its destructors send goes nowhere.
+void branch::destroy_coroutine(suspended_callback& over) noexcept {
+  const execution_scope scope{over.ex};
+  over.resume = nullptr;
+}
+
 /// The worker is over: its object goes, its pid dies.
 void branch::worker_died(const exit_reason& reason) noexcept {
   phase_ = phase::restarting;
   accepts_user_messages_ = false;
   timeout_when_empty_ = false;
   timeout_at_ = time_point::max();
-  worker_destroy();
+  // It is an effect of a callback that has committed: it comes before what is queued, and after
+  // the continuation of the init that comes now, if that has one.
+  if (continuation_ != nullptr) queue_push_front(std::exchange(continuation_, nullptr));
+  destroy_worker();
   const pid dead{slot_, process_role::worker, running_generation_};
   std::uint32_t expected = running_generation_;
   // ORDER: acq_rel: from here on the old generation is fenced (P5); a kill may have done it.
@@ -579,9 +598,11 @@ void branch::restart(exit_reason reason) noexcept {
     if (options_->backoff.min > duration::zero()) {
       branch_extras& extras = more();
       // Doubled for each crash in the window, capped, then up to half of it taken off at random.
-      const auto doublings = std::min<std::size_t>(extras.restarts.in_window() - 1, 30);
-      const duration longest = std::min<duration>(
-          options_->backoff.max, options_->backoff.min * (std::int64_t{1} << doublings));
+      const backoff_options& backoff = options_->backoff;
+      duration longest = std::min(backoff.min, backoff.max);
+      for (std::size_t n = extras.restarts.in_window(); n > 1 && longest < backoff.max; --n) {
+        longest = longest > backoff.max / 2 ? backoff.max : longest * 2;
+      }
       const auto half = static_cast<std::uint64_t>(longest.count()) / 2;
       const duration pause{longest.count() - static_cast<duration::rep>(
                                                  half == 0 ? 0 : runtime_->env().random() % half)};
@@ -653,9 +674,12 @@ void branch::system_killed(pid which) noexcept {
   const exit_reason reason{exit_kind::killed};
   switch (which.role()) {
     case process_role::worker:
-      // A crash may have ended that worker meanwhile; then there is nothing left to kill.
-      if (which.generation() != running_generation_ || phase_ != phase::running) return;
-      kill_worker(reason);
+      if (which.generation() == running_generation_ && phase_ == phase::running) {
+        kill_worker(reason);
+      } else {
+        // It has crashed meanwhile, or had not started yet: only its watchers are left.
+        notify_watchers(which, reason);
+      }
       return;
     case process_role::keeper:
       // The state is handed to the next keeper at once: there is nothing to lose in between (P1).
@@ -678,7 +702,7 @@ void branch::system_killed(pid which) noexcept {
 void branch::kill_worker(const exit_reason& reason) noexcept {
   if (const std::unique_ptr<suspended_callback> over = std::move(awaiting_)) {
     waits_for_.store(0, std::memory_order_relaxed);
-    over->resume = nullptr;
+    destroy_coroutine(*over);
     crashed(&over->ex, over->ex.current, reason, false);
   } else {
     crashed(nullptr, nullptr, reason, false);
@@ -722,12 +746,12 @@ void branch::end(const exit_reason& reason) noexcept {
   if (phase_ == phase::ended) return;
   phase_ = phase::ended;
   if (const std::unique_ptr<suspended_callback> over = std::move(awaiting_)) {
-    over->resume = nullptr;
+    destroy_coroutine(*over);
     over->ex.discard();
     if (over->ex.mutating) state_rollback();
     drop(over->ex.current, reason);
   }
-  worker_destroy();
+  destroy_worker();
   runtime_->unregister_name(*options_, *this);
   close();
   if (continuation_ != nullptr) drop(std::exchange(continuation_, nullptr), reason);

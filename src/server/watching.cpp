@@ -43,7 +43,8 @@ void branch::watch(std::uint64_t id, pid watched, branch& watcher) noexcept {
   process_extras& e = extras();
   {
     const std::lock_guard lock{e.mutex};
-    const bool alive = !e.ended && generation_of(watched.role()) == watched.generation();
+    const bool alive =
+        !e.ended && !closed_for_good() && generation_of(watched.role()) == watched.generation();
     if (alive) {
       e.watchers.push_back({id, watched, watcher.server_pid()});
       return;
@@ -97,7 +98,7 @@ void branch::link(branch& a, branch& b) noexcept {
   const auto add = [](branch& to, pid other) {
     process_extras& e = to.extras();
     const std::lock_guard lock{e.mutex};
-    if (e.ended) return false;
+    if (e.ended || to.closed_for_good()) return false;
     if (std::ranges::find(e.links, other) == e.links.end()) e.links.push_back(other);
     return true;
   };
@@ -244,9 +245,11 @@ std::expected<void, exit_reason> branch::system_edit(const std::function<void()>
   if (failed) {
     ex.discard();
     state_rollback();
+    if (more_ && more_->dictionary) more_->dictionary->rollback();
     return std::unexpected{failure};
   }
   state_commit();
+  if (more_ && more_->dictionary) more_->dictionary->commit();
   ex.publish();
   return {};
 }

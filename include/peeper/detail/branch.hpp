@@ -206,6 +206,8 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   /// RETURNS: nothing, or why init failed.
   [[nodiscard]] std::expected<void, exit_reason> run_init(bool first) noexcept;
   void worker_died(const exit_reason& reason) noexcept;
+  void destroy_worker() noexcept;
+  static void destroy_coroutine(suspended_callback& over) noexcept;
   void end(const exit_reason& reason) noexcept;
   void drop(message* m, const exit_reason& reason) noexcept;
   void notify_watchers(pid dead, const exit_reason& reason) noexcept;

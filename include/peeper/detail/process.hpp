@@ -91,8 +91,13 @@ class process {
   [[nodiscard]] process_extras& extras();
   /// Null if nobody has used them yet.
   [[nodiscard]] process_extras* extras_if_any() const noexcept {
-    // ORDER: acquire pairs with extras(): the object is constructed.
-    return extras_.load(std::memory_order_acquire);
+    // ORDER: seq_cst, as are extras(), close() and closed_for_good(): who ends either finds the
+    // extras that somebody has just made, or that one finds the process closed.
+    return extras_.load();
+  }
+  /// As closed(), but certain, for who has called extras() before.
+  [[nodiscard]] bool closed_for_good() const noexcept {
+    return inbox_.load() == closed_tag();  // ORDER: seq_cst: see extras_if_any()
   }
 
   timer* pending_timers = nullptr;  ///< its pending timers; guarded by the timer service's mutex
