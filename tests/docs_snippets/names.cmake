@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+cmake_minimum_required(VERSION 3.25)
+# Each `suite.Test` that a page of the docs names must be a test in the sources.
+file(GLOB_RECURSE sources "${root}/src/*_test.cpp" "${root}/tests/*_test.cpp"
+     "${root}/examples/*_test.cpp")
+set(tests "")
+foreach(source IN LISTS sources)
+  file(READ "${source}" text)
+  string(REGEX MATCHALL "TEST[A-Z_]*\\([a-z_0-9]+,[ \n]*[A-Za-z_0-9]+" found "${text}")
+  string(REGEX REPLACE "TEST[A-Z_]*\\(([a-z_0-9]+),[ \n]*([A-Za-z_0-9]+)" "\\1.\\2" found "${found}")
+  list(APPEND tests ${found})
+endforeach()
+
+file(GLOB pages "${root}/README.md" "${root}/docs/*.md")
+set(missing "")
+foreach(page IN LISTS pages)
+  file(READ "${page}" text)
+  string(REGEX MATCHALL "`[a-z_0-9]+\\.[A-Z0-9][A-Za-z_0-9]*`" named "${text}")
+  foreach(name IN LISTS named)
+    string(REPLACE "`" "" name "${name}")
+    if(NOT name IN_LIST tests)
+      string(APPEND missing "  ${name} (${page})\n")
+    endif()
+  endforeach()
+endforeach()
+if(missing)
+  message(FATAL_ERROR "no source has these tests, which pages of the docs name:\n${missing}")
+endif()
