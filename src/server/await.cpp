@@ -40,6 +40,8 @@ struct await_step::server_waiter : waiter {
 bool await_step::suspend(std::coroutine_handle<> h, time_point deadline) {
   self_ = current_branch();
   PEEPER_ASSERT(self_ != nullptr);
+  // Not waited for: its time is over already.
+  if (deadline != time_point::max() && deadline <= self_->runtime().env().now()) return false;
   suspended_callback& waiting = self_->suspended();
   waiting.leaf = h;
   waiting.await_id = new_await_id();
