@@ -29,7 +29,8 @@ namespace peeper {
 
 // --- the three processes of a server -------------------------------------------------------------
 
-/// The worker that runs now. After a crash it is another.
+/// The pids of the three as of now: to kill() or monitor() that incarnation. After its crash the
+/// server has another one. An empty pid if the ref names nothing. THREADS: any.  COMPLEXITY: O(1).
 template <class S>
 [[nodiscard]] pid worker_of(const ref<S>& r) noexcept {
   return r ? r.cell()->make_pid(process_role::worker) : pid{};
@@ -42,12 +43,13 @@ template <class S>
 [[nodiscard]] pid supervisor_of(const ref<S>& r) noexcept {
   return r ? r.cell()->make_pid(process_role::supervisor) : pid{};
 }
-/// True if that very incarnation lives.
+/// True if that very incarnation lives; it may be gone when you look at the answer. O(1).
 [[nodiscard]] bool alive(pid id) noexcept;
 
 /// Ends that process, untrappably (OTP's `kill`). From this moment it can commit nothing (P5): a
 /// callback that is running is rolled back when it returns. Worker, keeper, supervisor: restarted
-/// with the state. A server's own pid: the server ends, for good.
+/// with the state, each counted by P7. A server's own pid: the server ends, for good. Terminate
+/// does not run. THREADS: any, also inside a callback, where it happens at once, not at the commit.
 /// RETURNS: false if it was dead already.
 bool kill(pid id) noexcept;
 
@@ -73,7 +75,10 @@ template <class R, class F>
 
 /// Ends the server for good: terminate runs, monitors and links learn `reason`, names are free.
 ///
-/// `limit`: how long to wait for its end (OTP's default: without limit).
+/// `reason`: what monitors and links learn; any but `normal` crashes workers linked to it.
+/// `limit`: how long to wait for its end (OTP's default: without limit); after it the server still
+/// stops when its turn comes.
+/// RETURNS: stop_errc::noproc if it had ended already, timed_out, other_reason, calling_self.
 template <class S>
 std::expected<void, stop_error> stop(const ref<S>& server,
                                      exit_reason reason = exit_reason::normal(),
@@ -84,7 +89,8 @@ std::expected<void, stop_error> stop(const ref<S>& server,
   return detail::to_stop_result(stopped, reason);
 }
 
-/// From now on messages wait; system calls are answered (sys:suspend).
+/// From now on messages wait; system calls are answered (sys:suspend). Infos and due timers wait
+/// too. Outlives crashes; resume() ends it. RETURNS: as a call; see call_errc.
 template <class S>
 std::expected<void, call_error> suspend(const ref<S>& server,
                                         duration limit = default_call_timeout) {
@@ -100,8 +106,9 @@ std::expected<void, call_error> resume(const ref<S>& server,
       detail::message_kind::system);
 }
 
-/// Runs look(const state&) between two callbacks and returns what it returns. What it throws is
-/// call_errc::crashed and hurts nobody.
+/// Runs look(const state&) between two callbacks, on the server's thread or this one, and returns
+/// what it returns, by value. What it throws is call_errc::crashed and hurts nobody. Sees committed
+/// states only (P2).
 template <class S, class F>
 [[nodiscard]] auto inspect(const ref<S>& server, F look, duration limit = default_call_timeout)
     -> std::expected<std::invoke_result_t<F&, const detail::state_of<S>&>, call_error> {
@@ -117,6 +124,7 @@ template <class S, class F>
 
 /// Runs change(state&) as a callback: checked by valid(), committed; if it throws, nothing of it
 /// has happened (sys:replace_state keeps the old state on failure) and the worker lives on.
+/// RETURNS: call_errc::crashed with the reason if it threw or valid() refused; else as a call.
 template <class S, class F>
 std::expected<void, call_error> edit(const ref<S>& server, F change,
                                      duration limit = default_call_timeout) {
@@ -153,6 +161,7 @@ template <class S>
       limit, detail::message_kind::system);
 }
 
+/// The server's counts since its start, over all its workers. COMPLEXITY: O(1).
 template <class S>
 [[nodiscard]] std::expected<statistics, call_error> statistics_of(
     const ref<S>& server, duration limit = default_call_timeout) {
@@ -173,7 +182,7 @@ std::expected<void, call_error> trace(const ref<S>& server, trace_sink sink,
 
 // --- poison messages (P3) ------------------------------------------------------------------------
 
-/// What was set aside, oldest first.
+/// What was set aside, oldest first: at most options.keep_poison.
 template <class S>
 [[nodiscard]] std::expected<std::vector<poison_info>, call_error> list_poison(
     const ref<S>& server, duration limit = default_call_timeout) {
@@ -190,6 +199,7 @@ std::expected<bool, call_error> replay_poison(const ref<S>& server, std::uint64_
       server.cell(), [id](detail::branch& b) { return b.system_replay(id); }, limit,
       detail::message_kind::system);
 }
+/// Gives it up for good. RETURNS: false if there is no such message.
 template <class S>
 std::expected<bool, call_error> discard_poison(const ref<S>& server, std::uint64_t id,
                                                duration limit = default_call_timeout) {

@@ -136,6 +136,7 @@ void describe_to(std::string& out, const T& value) {
 
 }  // namespace detail
 
+/// RETURNS: `value` as one line, cut where it is long. Throws std::bad_alloc only.
 template <class T>
 [[nodiscard]] std::string describe(const T& value) {
   std::string out;

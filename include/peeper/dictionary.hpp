@@ -58,12 +58,14 @@ class dictionary_view {
     const T* typed = value == nullptr ? nullptr : std::any_cast<T>(value);
     return typed == nullptr ? std::nullopt : std::optional<T>{*typed};
   }
+  /// Sets or replaces. Throws std::bad_alloc and what moving the value throws: nothing is changed.
   template <std::copy_constructible T>
   void put(std::string_view key, T value) {
     store_->put(key, std::any{std::move(value)});
   }
   /// RETURNS: false if there was no such key.
   bool erase(std::string_view key) { return store_->erase(key); }
+  /// All keys, sorted. COMPLEXITY: O(n).
   [[nodiscard]] std::vector<std::string> keys() const { return store_->keys(); }
 
   explicit dictionary_view(detail::dictionary_store& s) noexcept : store_{&s} {}

@@ -42,12 +42,16 @@ class environment {
   [[nodiscard]] virtual time_point now() noexcept = 0;
   /// As now(), but may lag by some milliseconds; costs a few nanoseconds.
   [[nodiscard]] virtual time_point coarse_now() noexcept = 0;
+  /// Any of 2^64 numbers; not for secrets.
   [[nodiscard]] virtual std::uint64_t random() noexcept = 0;
+  /// What runtime_options::threads = 0 means: at least 1.
   [[nodiscard]] virtual unsigned default_threads() noexcept = 0;
+  /// Throws std::system_error if there can be no more threads. `name`: for debuggers.
   [[nodiscard]] virtual std::unique_ptr<thread> start_thread(
       std::string_view name, std::move_only_function<void()> body) = 0;
   /// Waits for the token and takes it. RETURNS: false if `deadline` passed first.
   virtual bool park(parker& self, time_point deadline) noexcept = 0;
+  /// Leaves the token: the park() that waits, or else the next one, returns.
   virtual void unpark(parker& other) noexcept = 0;
   /// How often to look before sleeping; 0 where spinning cannot help (one core, simulation).
   [[nodiscard]] virtual unsigned spin_limit() noexcept = 0;

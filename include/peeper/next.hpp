@@ -89,6 +89,7 @@ struct ok_shape {
 
 }  // namespace detail
 
+/// The reply of a handle_call, given at its commit (P1), and what is next.
 template <class T>
 [[nodiscard]] detail::reply_shape<std::decay_t<T>, detail::no_next> reply(T&& value) {
   return {std::forward<T>(value), {}};
@@ -97,6 +98,7 @@ template <class T, class Next>
 [[nodiscard]] detail::reply_shape<std::decay_t<T>, Next> reply(T&& value, Next next) {
   return {std::forward<T>(value), std::move(next)};
 }
+/// No reply from here. In a handle_call without a from<R> its caller is told not_answered.
 [[nodiscard]] inline detail::noreply_shape<detail::no_next> noreply() { return {}; }
 template <class Next>
 [[nodiscard]] detail::noreply_shape<Next> noreply(Next next) {
@@ -111,6 +113,7 @@ template <class T>
 [[nodiscard]] detail::stop_with_reply_shape<std::decay_t<T>> stop(exit_reason reason, T&& value) {
   return {std::move(reason), std::forward<T>(value)};
 }
+/// What init returns where a bare state is not enough.
 template <class State>
 [[nodiscard]] detail::ok_shape<std::decay_t<State>, detail::no_next> ok(State&& state) {
   return {std::forward<State>(state), {}};

@@ -55,6 +55,7 @@ class [[nodiscard]] pending {
     if (outcome == detail::branch::wait_outcome::timed_out) return std::nullopt;
     return take(outcome);
   }
+  /// True if get() would not wait. Never true again once the answer has been taken.
   [[nodiscard]] bool done() const noexcept { return request_ && request_->done(); }
   /// Calls fn(result) once, on the thread that completes the request, or now if it is done. Keep it
   /// short and do not block: hand over to your own executor. There is no time-out. What it throws

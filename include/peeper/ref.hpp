@@ -31,7 +31,8 @@ class ref {
   /// Names nothing; calls answer noproc.
   ref() noexcept = default;
 
-  /// Sends `message` and waits for its reply. COMPLEXITY: O(1); see docs/performance for figures.
+  /// Sends `message` and waits for its reply. COMPLEXITY: O(1), whatever else runs; `make bench`
+  /// has figures.
   ///
   /// `limit`: how long to wait; the request carries the deadline, and is skipped when its turn
   /// comes after it. Default 5 s (OTP), or what is left of the running callback's own request. Zero
@@ -49,9 +50,12 @@ class ref {
   }
 
   /// Sends `message`; nobody learns what becomes of it (OTP: always ok, even to a dead server).
+  /// Throws only what moving `message` throws, and std::bad_alloc. COMPLEXITY: O(1), no lock. With
+  /// overflow::block it waits for room, without limit.
   template <class M>
   void cast(M message) const;
-  /// As cast(), but says if the mailbox is full or the server gone.
+  /// As cast(), but says if the mailbox is full or the server gone. Inside a callback it tells what
+  /// is so now; the message leaves at the commit (P2).
   template <class M>
   [[nodiscard]] std::expected<void, cast_error> try_cast(M message) const;
 
@@ -65,7 +69,7 @@ class ref {
     return ask_until(std::move(message), detail::deadline_for(cell_.get(), limit));
   }
 
-  /// For handle_info.
+  /// As cast(), for handle_info: what is not part of the server's own protocol.
   template <class M>
   void send(M message) const;
 

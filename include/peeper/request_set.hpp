@@ -54,6 +54,7 @@ struct labelled_result {
 template <class Label, class R>
 class request_set {
  public:
+  /// COMPLEXITY: add() O(1); wait_any() O(size).
   void add(Label label, pending<R> request) {
     requests_.emplace_back(std::move(label), std::move(request));
   }
@@ -113,6 +114,7 @@ struct gathered {
 };
 
 /// Calls all of them at once and waits for all, up to `limit` in all (OTP's multi_call).
+/// RETURNS: who replied, and who did not and why, each in the order of `servers`.
 template <std::ranges::input_range Refs, class M,
           class S = typename std::ranges::range_value_t<Refs>::server_type>
 [[nodiscard]] gathered<S, detail::reply_of<M>> gather(const Refs& servers, const M& message,
@@ -132,7 +134,7 @@ template <std::ranges::input_range Refs, class M,
   return all;
 }
 
-/// Casts to all of them (OTP's abcast).
+/// Casts a copy of `message` to each of them (OTP's abcast).
 template <std::ranges::input_range Refs, class M>
 void broadcast(const Refs& servers, const M& message) {
   for (const auto& server : servers) server.cast(M{message});

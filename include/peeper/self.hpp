@@ -81,7 +81,9 @@ template <class S>
   return e == nullptr || e->current == nullptr ? time_point::max() : e->current->deadline;
 }
 
-/// Sends `message` to `target`'s handle_info after `after` (resolution 1 ms; never early).
+/// Sends `message` to `target`'s handle_info after `after` (resolution 1 ms; never early). The
+/// timer outlives crashes of the worker and ends with the server. RETURNS: its id; an empty one if
+/// `target` names nothing. THREADS: any; inside a callback it starts at the commit.  O(1).
 template <class S, class M>
 timer_id send_after(const ref<S>& target, duration after, M message) {
   static_assert(detail::handles_info<S, M>, "the server has no handle_info for this message");
@@ -153,13 +155,16 @@ template <class S>
 void link(const ref<S>& other) {
   detail::change_link(other.cell().get(), true);
 }
+/// Takes a link back. REQUIRES: a running callback.
 template <class S>
 void unlink(const ref<S>& other) {
   detail::change_link(other.cell().get(), false);
 }
 /// From the commit on, exit signals come as infos. REQUIRES: a running callback.
 void trap_exit(bool on);
-/// Sends an exit signal, as a linked server's end would. Inside a callback it leaves at the commit.
+/// Sends an exit signal, as a linked server's end would: its worker crashes with exit_kind::linked,
+/// or, if it traps exits, gets an exit_signal; `normal` is not noticed by who does not trap.
+/// THREADS: any. Inside a callback it leaves at the commit.
 void exit(pid target, exit_reason reason);
 
 /// Sends any value to a server known by pid only: it arrives typed if the server's class lists the

@@ -19,6 +19,10 @@
 ///                                                          state is dropped for the kept one
 ///     terminate(const exit_reason&, const state&)
 ///     static bool valid(const state&)                      checked before each commit
+///     void hibernate()                                     gives back what can be rebuilt; must
+///                                                          not throw
+///     static auto redact(const state&)                     what status_of shows instead
+///     using infos = types<...>                             infos that arrive typed by pid, too
 ///
 /// A member of the class is the worker's own (a socket, a cache): made anew on every start.
 /// THREADS: one callback of a server at a time, on any thread.
@@ -258,7 +262,8 @@ std::shared_ptr<const branch_options> branch_options_of(start_options<State>& o)
 ///
 /// `o`: see start_options; every field has a default. `args`: for S::init, or, without one, for S's
 /// constructor; copied and used again on every restart.
-/// RETURNS: its ref; or why it did not start, with nothing left behind.
+/// RETURNS: its ref; or why it did not start, with nothing left behind. Throws only what copying
+/// `args` throws.
 /// THREADS: any, also inside a callback (what is started there stays, even if the callback
 /// crashes).
 template <class S, class... Args>
@@ -279,7 +284,8 @@ template <class S, class... Args>
 }
 
 /// The server that has this name now; the ref stays good when the server restarts.
-/// RETURNS: noproc, or name_mismatch if the name's server is of another class.
+/// RETURNS: noproc, or name_mismatch if the name's server is of another class. Looks into the
+/// runtime's own names only, not into a `via`. THREADS: any.  COMPLEXITY: O(1), a shared lock.
 template <class S>
 [[nodiscard]] std::expected<ref<S>, call_error> whereis(runtime& rt, const std::string& name) {
   auto found = detail::find_server(rt.core(), name);
