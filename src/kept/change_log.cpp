@@ -2,6 +2,7 @@
 #include <peeper/kept/change_log.hpp>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
 
@@ -82,11 +83,6 @@ void change_arena::release_all() noexcept {
 
 // ---------------------------------------------------------------------------- change_log
 
-change_log::~change_log() {
-  // A state that goes away in the middle of a callback goes as it is.
-  if (recording_) discard_all();
-}
-
 void change_log::begin() noexcept {
   recording_ = true;
   doomed_ = false;
@@ -138,6 +134,17 @@ bool change_log::buried_outside(const open_element& self, const mark& since) con
     buried = buried->previous_buried;
   }
   return false;
+}
+
+void change_log::check_reachable(const void* container) const noexcept {
+  if (owner_of(container, open_) != nullptr || root_.covers(container)) return;
+  // There is no way to go on: a rollback would fill a container that is not there, and this is
+  // called by a destructor.
+  std::fputs(
+      "peeper: a kept container in a std::variant or std::optional was destroyed through a "
+      "reference that outlived the modify() it came from; change it inside modify()\n",
+      stderr);
+  std::abort();
 }
 
 bool change_log::is_open(const void* container) const noexcept {

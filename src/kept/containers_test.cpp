@@ -369,6 +369,17 @@ TEST(modify, AChangeOfAlternativeCostsNoCopyAndRollsBack) {
   EXPECT_EQ(std::get<1>(all.at(1).data).back(), "element");
 }
 
+TEST(modifyDeathTest, DestroyingAnAlternativeThroughAnEscapedReferenceSaysSo) {
+  ::testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  kept_state<choices> s{choices{}};
+  s.value().all.try_emplace(1, choice{1, kept_deque<std::string>{"a"}});
+  s.begin();
+  choice* escaped = nullptr;
+  s.value().all.modify(1, [&](choice& c) { escaped = &c; });
+  EXPECT_DEATH(escaped->data = "text", "outlived the modify");
+  s.rollback();
+}
+
 TEST(modify, AnExceptionThatLeavesAnotherElementHalfChangedDoomsTheTransaction) {
   kept_state<choices> s{choices{}};
   auto& all = s.value().all;

@@ -40,9 +40,7 @@ struct with_pointer {
 struct with_unique {
   std::unique_ptr<int> p;
 };
-struct with_deep_unique {
-  std::map<int, std::vector<with_unique>> all;
-};
+using with_deep_unique = std::map<int, std::vector<with_unique>>;
 struct with_reference_member {
   std::reference_wrapper<int> r;
 };
@@ -323,6 +321,13 @@ TEST(kept_state, AStateThatIsAKeptContainerRollsBack) {
   s.rollback();
   EXPECT_EQ(s.value(), (kept_map<int, int>{{1, 1}}));
   EXPECT_TRUE(commit(s, [](auto& m) { m[2] = 2; }));
+}
+
+TEST(kept_state, MayBeDestroyedInTheMiddleOfACallback) {
+  kept_state<kept_world> s{kept_world{}};
+  dice d{1};
+  s.begin();
+  for (int n = 0; n < 200; ++n) change_world(s.value(), d);
 }
 
 TEST(kept_state, AStateThatIsAVariantOfKeptContainersRollsBack) {

@@ -445,7 +445,7 @@ class associative : public kept_base {
     if (!log_->redoing()) [[likely]]
       return;
     if constexpr (elements_encodable<void>()) {
-      cbor_writer& out = log_->write_operation(this, change_operation::put, is_map ? 2 : 1);
+      cbor_writer& out = log_->write_operation(this, change_operation::put, is_map ? 2U : 1U);
       encode_value(out, key);
       if constexpr (is_map) encode_value(out, value);
     }
@@ -650,7 +650,7 @@ bool associative<Core, Mapped>::apply_change(cbor_reader& in, std::size_t path,
       clear();
       return true;
     case change_operation::put: {
-      if (arguments != (is_map ? 2 : 1)) break;
+      if (arguments != (is_map ? 2U : 1U)) break;
       key_type key{};
       if (!decode_value(in, key)) return false;
       if constexpr (is_map) {

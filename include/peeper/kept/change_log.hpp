@@ -164,7 +164,8 @@ class change_log {
   /// `version` is the state type's own, written into each delta.
   change_log(const open_element& root, std::uint64_t version) noexcept
       : root_(root), version_(version) {}
-  ~change_log();
+  /// REQUIRES: no transaction is open.
+  ~change_log() = default;
   change_log(const change_log&) = delete;
   change_log& operator=(const change_log&) = delete;
 
@@ -233,6 +234,7 @@ class change_log {
   /// REQUIRES: promised. The destructor of an attached container calls it.
   template <class Record, class... Arguments>
   void bury(const void* container, Arguments&&... arguments) noexcept {
+    check_reachable(container);
     auto* record =
         ::new (arena_.take_promised(sizeof(Record))) Record(std::forward<Arguments>(arguments)...);
     record->container = container;
@@ -287,6 +289,7 @@ class change_log {
 
   void finish_until(const change_record* stop, bool undo) noexcept;
   void end() noexcept;
+  void check_reachable(const void* container) const noexcept;
   void write_envelope(cbor_writer& out) const;
   const open_element* owner_of(const void* container, const open_element* from) const noexcept;
   std::size_t depth_of(const void* container, const open_element* from) const;

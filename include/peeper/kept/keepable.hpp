@@ -7,6 +7,9 @@
 // back neither after a crash nor in another OS process. It need not be default constructible: the
 // first value comes from the options or from init, and nothing here makes another one.
 //
+// (clang and Boost.PFR together reject an aggregate with a std::vector or std::map of move-only
+// elements before it gets here, with a message about the deleted copy constructor.)
+//
 // THREADS: pure functions of types.
 //
 //   static_assert(peeper::keepable<my_state>);

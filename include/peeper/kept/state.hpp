@@ -154,7 +154,10 @@ class kept_state {
   // Kept containers in the state know where their log is, and it knows where they are.
   kept_state(const kept_state&) = delete;
   kept_state& operator=(const kept_state&) = delete;
-  ~kept_state() = default;
+  /// A state that goes in the middle of a callback goes as it is.
+  ~kept_state() {
+    if (log_) log_->discard_all();
+  }
 
   /// REQUIRES: what is reached through it is changed between begin() and prepare() only.
   [[nodiscard]] State& value() noexcept {
