@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// One thread has the baton at any time; only it touches the world. The thread that made the
-/// simulation drives it: it picks, by the seed, a process to run or a waiting thread to go on, and
-/// gives the baton away until it comes back. Processes run on runner threads, each with its own
-/// stack: a callback that blocks keeps its runner, and the driver goes on with another.
+/// One thread has the baton at any time; only it touches the world. The test's thread gives an
+/// order
+/// ("until this is so") and the baton to a runner, which picks, by the seed, one process after the
+/// other and runs it on its own stack. When a callback blocks, its runner waits with it and another
+/// goes on; when a waiting thread is picked, the runner that picked it steps aside. So nothing is
+/// handed over while nothing blocks, and the test's thread never holds a callback that does not
+/// end.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
+#include <limits>
 #include <map>
 #include <random>
 #include <thread>
@@ -33,7 +38,6 @@ struct actor_thread {
   time_point deadline = time_point::max();
   bool not_started = false;
   bool finished = false;
-  process* job = nullptr;  ///< a runner's next
 };
 
 thread_local actor_thread* this_actor = nullptr;
@@ -70,7 +74,7 @@ struct simulation::world final : environment {
         body();
         body = nullptr;
         actor_.finished = true;
-        give_baton(world_.driver);
+        give_baton(world_.idle_runner());
       }};
     }
     ~simulated_thread() override {
@@ -109,7 +113,7 @@ struct simulation::world final : environment {
     me.parked_on = &self;
     me.deadline = deadline;
     waiting.push_back(&me);
-    give_baton(driver);
+    give_baton(idle_runner());
     await_baton(me);
     return take_token(self);
   }
@@ -120,38 +124,30 @@ struct simulation::world final : environment {
     std::ignore = real_environment().park(me.turn, time_point::max());
   }
   static void give_baton(actor_thread& to) { real_environment().unpark(to.turn); }
-  /// The driver's way to let another one go on: it has the baton back when this returns.
-  void lend_baton(actor_thread& to) {
-    PEEPER_ASSERT(this_actor == &driver);
-    give_baton(to);
-    await_baton(driver);
-  }
   actor_thread& idle_runner() {
     if (idle_runners.empty()) {
       runners.push_back(std::make_unique<actor_thread>());
       actor_thread* a = runners.back().get();
       idle_runners.push_back(a);
-      runner_threads.emplace_back([this, a] { run_jobs(*a); });
+      runner_threads.emplace_back([this, a] { run_orders(*a); });
     }
     actor_thread* runner = idle_runners.back();
     idle_runners.pop_back();
     return *runner;
   }
-  void run_jobs(actor_thread& me) {
+  void run_orders(actor_thread& me) {
     this_actor = &me;
     for (;;) {
       await_baton(me);
-      if (me.job == nullptr) return;
-      process* p = std::exchange(me.job, nullptr);
-      if (p->run(1)) runnable.push_back(p);
-      idle_runners.push_back(&me);
-      give_baton(driver);
+      if (stopping) return;
+      drive(me);
     }
   }
   void stop_runners() {
     if (idle_runners.size() != runners.size()) {
       give_up("the runtime must be destroyed before its simulation", seed);
     }
+    stopping = true;
     for (auto& r : runners) give_baton(*r);
     for (std::thread& t : runner_threads) t.join();
   }
@@ -162,31 +158,66 @@ struct simulation::world final : environment {
     return a.not_started || a.parked_on->token.load() != 0 || clock >= a.deadline;
   }
 
-  /// RETURNS: false if nothing is runnable at this moment of the clock.
-  bool step_now() {
+  /// What the test's thread wants: go on until `met`, for at most `steps_left` steps.
+  struct order {
+    std::function<bool()> met{};
+    bool may_move_clock = false;
+    time_point limit = time_point::max();
+    std::size_t steps_left = std::numeric_limits<std::size_t>::max();
+    bool fulfilled = false;
+  };
+
+  /// On a runner's thread, with the baton.
+  void drive(actor_thread& me) {
+    for (;;) {
+      if (the_order.steps_left == 0 || (the_order.met && the_order.met())) {
+        the_order.fulfilled = true;
+        break;
+      }
+      find_candidates();
+      if (runnable.size() + candidates.size() == 0) {
+        if (the_order.may_move_clock && move_clock(the_order.limit)) continue;
+        the_order.fulfilled = false;
+        break;
+      }
+      ++steps;
+      --the_order.steps_left;
+      const std::size_t pick = choose(runnable.size() + candidates.size());
+      if (pick < runnable.size()) {
+        process* p = std::exchange(runnable[pick], runnable.back());
+        runnable.pop_back();
+        // If it blocks, others drive meanwhile, perhaps on behalf of a later order.
+        if (p->run(1)) runnable.push_back(p);
+        continue;
+      }
+      actor_thread* a = candidates[pick - runnable.size()];
+      std::erase(waiting, a);
+      a->not_started = false;
+      a->parked_on = nullptr;
+      idle_runners.push_back(&me);
+      give_baton(*a);
+      return;
+    }
+    idle_runners.push_back(&me);
+    give_baton(driver);
+  }
+  void find_candidates() {
     candidates.clear();
     for (actor_thread* a : waiting) {
       if (can_go_on(*a)) candidates.push_back(a);
     }
-    const std::size_t n = runnable.size() + candidates.size();
-    if (n == 0) return false;
-    ++steps;
-    const std::size_t pick = choose(n);
-    if (pick < runnable.size()) {
-      process* p = std::exchange(runnable[pick], runnable.back());
-      runnable.pop_back();
-      actor_thread& runner = idle_runner();
-      runner.job = p;
-      lend_baton(runner);
-      return true;
-    }
-    actor_thread* a = candidates[pick - runnable.size()];
-    std::erase(waiting, a);
-    a->not_started = false;
-    a->parked_on = nullptr;
-    lend_baton(*a);
-    return true;
   }
+  /// On the test's thread. RETURNS: whether the order was fulfilled.
+  bool carry_out(order wanted) {
+    PEEPER_ASSERT(this_actor == &driver);
+    if (wanted.met && wanted.met()) return true;
+    the_order = std::move(wanted);
+    give_baton(idle_runner());
+    await_baton(driver);
+    return the_order.fulfilled;
+  }
+  /// One step at this moment of the clock. RETURNS: false if nothing is runnable.
+  bool step_now() { return carry_out({.steps_left = 1}); }
   /// To the next thing that has a time, at most to `limit`. RETURNS: false if there is none.
   bool move_clock(time_point limit) {
     time_point next = limit;
@@ -197,13 +228,9 @@ struct simulation::world final : environment {
     for (timer_service* t : timers) t->expire(clock);
     return true;
   }
-  template <class Condition>
-  bool run_until(Condition met, bool may_move_clock, time_point limit = time_point::max()) {
-    while (!met()) {
-      if (step_now()) continue;
-      if (!may_move_clock || !move_clock(limit)) return false;
-    }
-    return true;
+  bool run_until(std::function<bool()> met, bool may_move_clock,
+                 time_point limit = time_point::max()) {
+    return carry_out({.met = std::move(met), .may_move_clock = may_move_clock, .limit = limit});
   }
   std::size_t choose(std::size_t bound) noexcept {
     return bound <= 1 ? 0 : static_cast<std::size_t>(generator() % bound);
@@ -254,6 +281,8 @@ struct simulation::world final : environment {
   std::vector<std::unique_ptr<actor_thread>> runners;
   std::vector<actor_thread*> idle_runners;
   std::vector<std::thread> runner_threads;
+  order the_order;
+  bool stopping = false;
 
   std::map<std::string, plan, std::less<>> planned;
   double crash_probability = 0;
@@ -319,8 +348,7 @@ time_point simulation::now() const noexcept { return world_->clock; }
 
 std::size_t simulation::run() {
   const std::size_t before = world_->steps;
-  while (world_->step_now()) {
-  }
+  std::ignore = world_->carry_out({});
   return world_->steps - before;
 }
 
