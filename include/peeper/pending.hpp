@@ -58,14 +58,15 @@ class [[nodiscard]] pending {
   /// True if get() would not wait. Never true again once the answer has been taken.
   [[nodiscard]] bool done() const noexcept { return request_ && request_->done(); }
   /// Calls fn(result) once, on the thread that completes the request, or now if it is done. Keep it
-  /// short and do not block: hand over to your own executor. There is no time-out. What it throws
-  /// is logged.
+  /// short and do not block: hand over to your own executor. It is part of no callback: what it
+  /// sends leaves at once. There is no time-out. What it throws is logged.
   template <std::invocable<result_type> F>
   void then(F fn) && {
     struct call_back final : detail::waiter {
       call_back(detail::request_ptr<detail::typed_request<R>> r, F f)
           : waiter{&run}, request{std::move(r)}, function{std::move(f)} {}
       static void run(detail::waiter* w) noexcept {
+        const detail::outside_callbacks not_of_whoever_runs_here;
         const std::unique_ptr<call_back> self{static_cast<call_back*>(w)};
         try {
           self->function(std::move(self->request->result()));

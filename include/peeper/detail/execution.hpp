@@ -81,6 +81,19 @@ class execution_scope {
   execution* outer_;
 };
 
+/// For code of the user's that a server's thread happens to run, but that is part of no callback:
+/// what it sends leaves at once.
+class outside_callbacks {
+ public:
+  outside_callbacks() noexcept : current_{current_execution()} { set_current_execution(nullptr); }
+  outside_callbacks(const outside_callbacks&) = delete;
+  outside_callbacks& operator=(const outside_callbacks&) = delete;
+  ~outside_callbacks() { set_current_execution(current_); }
+
+ private:
+  execution* current_;
+};
+
 /// An effect that is not a message: `Apply` runs at commit, on the branch's thread.
 template <class Apply>
 struct effect final : message {
