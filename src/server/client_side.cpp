@@ -160,8 +160,14 @@ std::expected<void, branch::place_error> branch::reserve_place(time_point deadli
       return std::unexpected{place_error::dropped};
     case overflow::block:
       // A server that waits for room in its own mailbox would wait for ever.
-      if (current_branch() != this) break;
-      [[fallthrough]];
+      if (current_branch() == this) {
+        limit.dropped.fetch_add(1, std::memory_order_relaxed);
+        return std::unexpected{place_error::full};
+      }
+      // A callback that holds places until its commit could wait for itself, or for another that
+      // waits for it: it goes over the limit instead, by what one callback sends.
+      if (const execution* ex = current_execution(); ex != nullptr && ex->holds_places()) return {};
+      break;
     case overflow::reject:
     case overflow::drop_oldest:
       limit.dropped.fetch_add(1, std::memory_order_relaxed);

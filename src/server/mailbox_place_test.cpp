@@ -37,5 +37,50 @@ PEEPER_SIM_TEST(mailbox_place, ACastThatACrashTookBackLeavesNoPlaceTaken) {
   EXPECT_EQ(target.call(get{}), 5);
 }
 
+struct burst {
+  int casts = 0;
+};
+struct burst_then_call {
+  using reply = int;
+  int casts = 0;
+};
+
+struct bursting {
+  struct state {
+    ref<counter> target;
+  };
+  void handle_cast(burst m, const state& s) {
+    for (int i = 0; i < m.casts; ++i) s.target.cast(add{1});
+  }
+  int handle_call(burst_then_call m, const state& s) {
+    for (int i = 0; i < m.casts; ++i) s.target.cast(add{1});
+    return s.target.call(get{}).value();
+  }
+};
+
+PEEPER_SIM_TEST(mailbox_place, ACallbackNeverWaitsForPlacesThatItHoldsItself) {
+  const auto target =
+      start<counter>(rt, {.mailbox = {.max_length = 2, .when_full = overflow::block}}).value();
+  const auto b = start<bursting>(rt, {.state = {{target}}}).value();
+  b.cast(burst{5});
+  sim.run();
+  EXPECT_EQ(target.call(get{}), 5);
+  EXPECT_EQ(b.call(burst_then_call{5}), 10);
+}
+
+PEEPER_SIM_TEST(mailbox_place, ACallbackThatHoldsNoneWaitsForRoom) {
+  const auto target =
+      start<counter>(rt, {.mailbox = {.max_length = 1, .when_full = overflow::block}}).value();
+  const auto b = start<bursting>(rt, {.state = {{target}}}).value();
+  ASSERT_TRUE(suspend(target));
+  target.cast(add{1});
+  b.cast(burst{1});
+  sim.run();
+  EXPECT_EQ(statistics_of(target)->queued, 1U);
+  ASSERT_TRUE(resume(target));
+  sim.run();
+  EXPECT_EQ(target.call(get{}), 2);
+}
+
 }  // namespace
 }  // namespace peeper

@@ -45,7 +45,11 @@ struct execution {
     m->next = nullptr;
     *staged_end_ = m;
     staged_end_ = &m->next;
+    if (m->counted) holds_places_ = true;
   }
+  /// It has staged messages that have their places in limited mailboxes already, and keeps them
+  /// until it ends: it must not wait for places itself. (May stay true after flush_to().)
+  [[nodiscard]] bool holds_places() const noexcept { return holds_places_; }
   /// Lets go, now and in order, what was staged for `target` up to and including `last` (all of
   /// it for null): an awaited call takes what was queued before it along (P6).
   void flush_to(process& target, const message* last) noexcept;
@@ -59,6 +63,7 @@ struct execution {
  private:
   message* staged_ = nullptr;
   message** staged_end_ = &staged_;
+  bool holds_places_ = false;
 };
 
 /// The callback that runs on this thread; null on a foreign thread.
