@@ -44,6 +44,11 @@ std::vector<std::uint32_t> chaos::recoveries_us() const {
   return recoveries_us_;
 }
 
+std::vector<std::uint32_t> chaos::answers_us() const {
+  const std::lock_guard lock(mutex_);
+  return answers_us_;
+}
+
 std::string chaos::failure() const {
   const std::lock_guard lock(mutex_);
   return failure_;
@@ -64,6 +69,7 @@ void chaos::run() {
 }
 
 void chaos::crash(crash_kind kind, tcp_client& client) {
+  const std::uint32_t without_us = ask(client, std::chrono::steady_clock::now());
   const auto before = std::chrono::steady_clock::now();
   switch (kind) {
     case crash_kind::exception: {
@@ -80,16 +86,23 @@ void chaos::crash(crash_kind kind, tcp_client& client) {
       peeper::kill(peeper::keeper_of(target_));
       break;
   }
-  // What CRASH writes before it throws must have been rolled back.
+  const std::uint32_t after_us = ask(client, before);
+  const std::lock_guard lock(mutex_);
+  ++crashes_[static_cast<std::size_t>(kind)];
+  recoveries_us_.push_back(after_us);
+  answers_us_.push_back(without_us);
+}
+
+/// Asks for what CRASH writes before it throws: it must have been rolled back.
+/// RETURNS: the microseconds since `since`, when the answer is there.
+std::uint32_t chaos::ask(tcp_client& client, std::chrono::steady_clock::time_point since) {
   const reply answer = client.command({"EXISTS", "crash:half-written"});
-  const auto after = std::chrono::steady_clock::now();
+  const auto now = std::chrono::steady_clock::now();
   if (answer.type != reply::kind::integer || answer.number != 0) {
     throw std::runtime_error("after a crash the server answered " + kv::to_string(answer));
   }
-  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(after - before);
-  const std::lock_guard lock(mutex_);
-  ++crashes_[static_cast<std::size_t>(kind)];
-  recoveries_us_.push_back(static_cast<std::uint32_t>(took.count()));
+  return static_cast<std::uint32_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(now - since).count());
 }
 
 std::uint32_t percentile(std::vector<std::uint32_t> values, double share) {

@@ -49,12 +49,15 @@ class chaos {
   [[nodiscard]] std::array<std::uint64_t, crash_kinds> crashes() const;
   /// Microseconds from a crash to the next answer over TCP, for each crash so far.
   [[nodiscard]] std::vector<std::uint32_t> recoveries_us() const;
+  /// The same without a crash, asked before each: what the load alone costs.
+  [[nodiscard]] std::vector<std::uint32_t> answers_us() const;
   /// What went wrong with chaos itself, or empty.
   [[nodiscard]] std::string failure() const;
 
  private:
   void run();
   void crash(crash_kind kind, class tcp_client& client);
+  std::uint32_t ask(class tcp_client& client, std::chrono::steady_clock::time_point since);
 
   peeper::ref<kv_server> target_;
   options options_;
@@ -64,6 +67,7 @@ class chaos {
   mutable std::mutex mutex_;
   std::array<std::uint64_t, crash_kinds> crashes_{};  // guarded by mutex_
   std::vector<std::uint32_t> recoveries_us_;          // guarded by mutex_
+  std::vector<std::uint32_t> answers_us_;             // guarded by mutex_
   std::string failure_;                               // guarded by mutex_
 };
 

@@ -122,13 +122,24 @@ void connection::close() {
   if (!in_flight_ && on_closed_) std::exchange(on_closed_, nullptr)(*this);
 }
 
+/// Ends this connection, and no other, when memory runs out for it.
+template <typename Fn>
+void connection::guarded(Fn fn) {
+  try {
+    fn();
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "kv: connection {} is closed: {}\n", id_, error.what());
+    close();
+  }
+}
+
 void connection::read_more() {
   if (reading_ || closed_ || input_over_) return;
   reading_ = true;
   socket_.async_wait(boost::asio::socket_base::wait_read,
                      [self = shared_from_this()](const boost::system::error_code& error) {
                        self->reading_ = false;
-                       self->on_readable(error);
+                       self->guarded([&] { self->on_readable(error); });
                      });
 }
 
@@ -217,13 +228,12 @@ void connection::submit() {
     only_reads = only_reads && (found == nullptr || found->read != nullptr);
     ++end;
   }
-  in_flight_ = true;
   const std::uint32_t commands = end - next_;
   const command_run message{batch_, next_, commands, shared_->now_ms()};
   auto answer = [self = shared_from_this(), commands](call_result result) {
     auto executor = self->socket_.get_executor();
     boost::asio::post(executor, [self, commands, moved = std::move(result)]() mutable {
-      self->on_outcome(std::move(moved), commands);
+      self->guarded([&] { self->on_outcome(std::move(moved), commands); });
     });
   };
   // No deadline: a time-out would leave the outcome unknown, and every run is answered, if need be
@@ -233,6 +243,7 @@ void connection::submit() {
   } else {
     shared_->data.ask(execute{message}, peeper::infinity).then(std::move(answer));
   }
+  in_flight_ = true;  // the answer is posted, so it cannot have been handled yet
 }
 
 void connection::on_outcome(call_result result, std::uint32_t commands) {
@@ -377,7 +388,7 @@ void connection::flush() {
                            if (error && error != boost::asio::error::operation_aborted) {
                              return self->close();
                            }
-                           self->advance();
+                           self->guarded([&] { self->advance(); });
                          });
       return;
     }

@@ -77,6 +77,8 @@ class connection : public std::enable_shared_from_this<connection> {
  private:
   using call_result = std::expected<outcome, peeper::call_error>;
 
+  template <typename Fn>
+  void guarded(Fn fn);
   void read_more();
   void on_readable(const boost::system::error_code& error);
   void take_commands();

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <map>
 #include <memory>
@@ -38,7 +40,7 @@ struct demo_options {
   unsigned seconds_max = 150;
   std::uint64_t writes = 1'000'000;
   std::uint64_t crashes = 1000;
-  unsigned clients = 6;
+  unsigned clients = 4;
   std::uint64_t benchmark_requests = 20'000;
   std::uint64_t pause_us = 5000;
   std::uint64_t seed = 0;
@@ -73,9 +75,13 @@ class verifying_client {
         failure_(failure) {}
 
   void start() {
-    thread_ = std::thread([this] { run(); });
+    thread_ = std::thread([this] {
+      run();
+      finished_ = true;
+    });
   }
   void stop_writing() { stopping_ = true; }
+  [[nodiscard]] bool finished() const { return finished_; }
   void join() {
     if (thread_.joinable()) thread_.join();
   }
@@ -123,6 +129,7 @@ class verifying_client {
   first_failure& failure_;
   std::unique_ptr<tcp_client> client_;
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> finished_{false};
   std::atomic<std::uint64_t> acknowledged_{0};
   std::atomic<std::uint64_t> crashed_{0};
   std::thread thread_;
@@ -136,9 +143,14 @@ class benchmark_loop {
       : port_(port), requests_(requests), failure_(failure) {}
 
   void start() {
-    thread_ = std::thread([this] { run(); });
+    thread_ = std::thread([this] {
+      run();
+      finished_ = true;
+    });
   }
+  /// After the round under way.
   void stop() { stopping_ = true; }
+  [[nodiscard]] bool finished() const { return finished_; }
   void join() {
     if (thread_.joinable()) thread_.join();
   }
@@ -160,27 +172,31 @@ class benchmark_loop {
  private:
   void run() {
     while (!stopping_ && failure_.get().empty()) {
-      const unsigned pipeline = rounds_ % 2 == 0 ? 16 : 1;
+      // Without pipelining a round takes many times longer: fewer requests, then.
+      const bool pipelined = rounds_ % 2 == 0;
+      const unsigned pipeline = pipelined ? 16 : 1;
+      const std::uint64_t requests = pipelined ? requests_ : requests_ / 5;
       // The same key every time: its final value is known exactly. The first round leaves elements
       // in the list, so that one lost later is missed at the end.
       std::vector<std::string> same_key = {"incr", "lpush", "rpush", "lpop"};
       if (rounds_ > 0) same_key.emplace_back("rpop");
-      if (!run_round(same_key, pipeline, 0)) return;
-      increments_ += requests_;
-      if (rounds_ == 0) list_length_ += requests_;
+      if (!run_round(same_key, requests, pipeline, 0)) return;
+      increments_ += requests;
+      if (rounds_ == 0) list_length_ += requests;
       constexpr std::uint64_t random_keys = 100'000;
-      if (!run_round({"set", "get", "sadd", "hset", "spop", "zadd", "zpopmin", "mset"}, pipeline,
-                     random_keys)) {
+      if (!run_round({"set", "get", "sadd", "hset", "spop", "zadd", "zpopmin", "mset"}, requests,
+                     pipeline, random_keys)) {
         return;
       }
       ++rounds_;
     }
   }
 
-  bool run_round(const std::vector<std::string>& tests, unsigned pipeline, std::uint64_t keys) {
+  bool run_round(const std::vector<std::string>& tests, std::uint64_t requests, unsigned pipeline,
+                 std::uint64_t keys) {
     const auto lines = run_redis_benchmark({.port = port_,
                                             .tests = tests,
-                                            .requests = requests_,
+                                            .requests = requests,
                                             .clients = 20,
                                             .pipeline = pipeline,
                                             .random_keys = keys});
@@ -194,7 +210,7 @@ class benchmark_loop {
     }
     const auto reads = std::ranges::count(tests, "get");
     const std::uint64_t writes = tests.size() - static_cast<std::uint64_t>(reads);
-    acknowledged_.fetch_add(writes * requests_, std::memory_order_relaxed);
+    acknowledged_.fetch_add(writes * requests, std::memory_order_relaxed);
     return true;
   }
 
@@ -215,6 +231,7 @@ class benchmark_loop {
   std::uint64_t requests_;
   first_failure& failure_;
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> finished_{false};
   std::atomic<std::uint64_t> acknowledged_{0};
   std::thread thread_;
 
@@ -238,6 +255,9 @@ class demo {
  public:
   explicit demo(const demo_options& wanted)
       : options_(wanted), terminal_(isatty(STDOUT_FILENO) == 1) {}
+  demo(const demo&) = delete;
+  demo& operator=(const demo&) = delete;
+  ~demo() { stop_guard(); }
 
   int run();
 
@@ -246,7 +266,10 @@ class demo {
   void watch();
   void print_live();
   void stop_all();
+  void guard_against_silence();
+  void stop_guard();
   int report();
+  [[nodiscard]] bool everybody_finished() const;
   [[nodiscard]] std::uint64_t acknowledged() const;
   [[nodiscard]] std::uint64_t crashes() const;
   [[nodiscard]] std::uint64_t client_crashes() const;
@@ -267,6 +290,11 @@ class demo {
   steady_clock::time_point started_;
   steady_clock::time_point last_live_;
   std::uint64_t last_requests_ = 0;
+
+  std::thread guard_;
+  std::mutex guard_mutex_;
+  std::condition_variable guard_wake_;
+  bool guard_over_ = false;  // guarded by guard_mutex_
 };
 
 int demo::run() {
@@ -294,10 +322,13 @@ int demo::run() {
       "looked for.\n",
       server_->port(), options_.clients, options_.seconds, options_.seed);
   std::fflush(stdout);
+  guard_ = std::thread([this] { guard_against_silence(); });
   start_all();
   watch();
   stop_all();
-  return report();
+  const int verdict = report();
+  stop_guard();
+  return verdict;
 }
 
 void demo::start_all() {
@@ -317,17 +348,47 @@ void demo::start_all() {
   chaos_->start();
 }
 
+/// Shows how it goes, once a second, until everybody has stopped.
 void demo::watch() {
-  while (true) {
+  bool stopping = false;
+  while (!everybody_finished()) {
     std::this_thread::sleep_until(last_live_ + std::chrono::seconds(1));
     print_live();
     if (const std::string failed = chaos_->failure(); !failed.empty()) {
       failure_.set("the chaos client failed: " + failed);
     }
-    if (!failure_.get().empty()) return;
     const auto elapsed = steady_clock::now() - started_;
-    if (elapsed >= std::chrono::seconds(options_.seconds) && targets_reached()) return;
-    if (elapsed >= std::chrono::seconds(options_.seconds_max)) return;
+    const bool over = (elapsed >= std::chrono::seconds(options_.seconds) && targets_reached()) ||
+                      elapsed >= std::chrono::seconds(options_.seconds_max) ||
+                      !failure_.get().empty();
+    if (over && !stopping) {
+      stopping = true;
+      benchmark_->stop();
+      for (const auto& client : clients_) client->stop_writing();
+    }
+  }
+  if (terminal_) fmt::print("\n");
+}
+
+bool demo::everybody_finished() const {
+  return benchmark_->finished() &&
+         std::ranges::all_of(clients_, [](const auto& client) { return client->finished(); });
+}
+
+/// A server that answers nobody any more would leave everybody waiting: say so and end.
+void demo::guard_against_silence() {
+  constexpr int seconds_max = 30;
+  std::uint64_t last = 0;
+  int silent_seconds = 0;
+  std::unique_lock lock(guard_mutex_);
+  while (!guard_wake_.wait_for(lock, std::chrono::seconds(1), [this] { return guard_over_; })) {
+    const std::uint64_t now = statistics_->commands.load(std::memory_order_relaxed);
+    silent_seconds = now == last ? silent_seconds + 1 : 0;
+    last = now;
+    if (silent_seconds < seconds_max) continue;
+    fmt::print("\n  FAILED: the server has answered nothing for {} s\n", seconds_max);
+    std::fflush(stdout);
+    std::_Exit(1);
   }
 }
 
@@ -354,12 +415,18 @@ void demo::print_live() {
 }
 
 void demo::stop_all() {
-  if (terminal_) fmt::print("\n");
-  benchmark_->stop();
-  for (const auto& client : clients_) client->stop_writing();
   for (const auto& client : clients_) client->join();
-  benchmark_->join();  // its round under way ends under chaos, too
+  benchmark_->join();
   chaos_->stop();
+}
+
+void demo::stop_guard() {
+  {
+    const std::lock_guard lock(guard_mutex_);
+    guard_over_ = true;
+  }
+  guard_wake_.notify_one();
+  if (guard_.joinable()) guard_.join();
 }
 
 std::uint64_t demo::acknowledged() const {
@@ -410,6 +477,9 @@ int demo::report() {
   for (std::size_t i = 0; i < crash_kinds; ++i) {
     row(fmt::format("  {}", to_string(static_cast<crash_kind>(i))), grouped(chaos_->crashes()[i]));
   }
+  if (const auto counted = peeper::statistics_of(data_)) {
+    row("  crashes that the runtime counted", grouped(counted->crashes));
+  }
   row("runs rolled back and sent again",
       grouped(statistics_->batches_retried.load(std::memory_order_relaxed)));
   row("writes lost", grouped(found.lost));
@@ -418,6 +488,9 @@ int demo::report() {
   row("crash to next answer, median", fmt::format("{} us", percentile(recoveries, 0.5)));
   row("crash to next answer, 99 of 100", fmt::format("{} us", percentile(recoveries, 0.99)));
   row("crash to next answer, longest", fmt::format("{} us", percentile(recoveries, 1.0)));
+  const auto answers = chaos_->answers_us();
+  row("an answer without a crash, median", fmt::format("{} us", percentile(answers, 0.5)));
+  row("an answer without a crash, 99 of 100", fmt::format("{} us", percentile(answers, 0.99)));
   fmt::print("\n  redis-benchmark's best round, requests/s, while crashing:\n");
   for (const auto& [test, rate] : benchmark_->best_rates()) {
     row("    " + test, grouped(static_cast<std::uint64_t>(rate)));

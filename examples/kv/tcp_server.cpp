@@ -84,8 +84,8 @@ class io_worker {
         context_.run();
         return;
       } catch (const std::exception& error) {
-        // Memory ran out for one connection: the others go on.
-        fmt::print(stderr, "kv: an event of a connection failed: {}\n", error.what());
+        // Memory ran out while accepting: those who are connected go on.
+        fmt::print(stderr, "kv: an event failed: {}\n", error.what());
       }
     }
   }
