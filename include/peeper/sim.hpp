@@ -39,8 +39,9 @@ class injected_crash : public std::runtime_error {
 };
 
 /// A named point of your own code at which the simulation may crash the running worker. Costs a
-/// load outside simulations. The library's own points: "init.done", "callback.done" (before the
-/// commit), "committed", "published" (after it: only kills can happen there).
+/// load outside simulations. The library's own points are detail::library_fault_points:
+/// "init.done", "callback.done", "edit.done" (before the commit), "committed", "published" (after
+/// it), "rolled_back", "terminate.done", "restarting" (on the way to the next worker).
 inline void fault_point(std::string_view name) { detail::fault_point(name, true); }
 
 class simulation {

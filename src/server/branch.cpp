@@ -359,7 +359,7 @@ void branch::finish_callback(execution& ex, message* m) noexcept {
   if (stops) end(reason);
 }
 
-/// A fault point after the commit: the simulation may kill the worker there.
+/// A fault point where exceptions cannot leave: the simulation may kill the worker there.
 void branch::reached(std::string_view point) noexcept {
   if (the_fault_hook.load(std::memory_order_relaxed) == nullptr) return;
   execution none{*this, nullptr, running_generation_};
@@ -449,6 +449,8 @@ void branch::crashed(execution* ex, message* m, const exit_reason& reason,
   if (more_ && more_->dictionary) more_->dictionary->rollback();
   if (traced_) trace(trace_point::rollback, m);
   ++crashes_;
+  // CRASH: (a kill from here on) this worker is over anyway: it is one crash, not two.
+  reached("rolled_back");
   log_crash(m, reason);
   const bool ends = m != nullptr && set_aside(m, reason);
   if (terminate) run_terminate(reason);
@@ -530,6 +532,7 @@ void branch::run_terminate(const exit_reason& reason) noexcept {
   const execution_scope scope{ex};
   try {
     worker_terminate(reason);
+    fault_point("terminate.done", true);
     if (more_ && more_->dictionary) more_->dictionary->commit();
     ex.publish();
   } catch (...) {
@@ -594,6 +597,9 @@ void branch::worker_died(const exit_reason& reason) noexcept {
 void branch::restart(exit_reason reason) noexcept {
   for (;;) {
     worker_died(reason);
+    // CRASH: (a kill from here on) the next worker is dead before it has begun; the one after it
+    // starts in its place.
+    reached("restarting");
     if (!count_restart(reason)) return;
     if (options_->backoff.min > duration::zero()) {
       branch_extras& extras = more();

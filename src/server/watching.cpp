@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <peeper/detail/branch.hpp>
+#include <peeper/detail/fault_point.hpp>
 #include <peeper/detail/system_call.hpp>
 
 #include "core/extras.hpp"
@@ -232,6 +233,7 @@ std::expected<void, exit_reason> branch::system_edit(const std::function<void()>
       state_begin();
       body();
       state_prepare();
+      fault_point("edit.done", true);
     } catch (...) {
       failure = exit_reason::from_exception(std::current_exception());
       failed = true;
