@@ -93,6 +93,7 @@ std::expected<void, start_error> branch::start() {
                      registered.error()});
     }
   }
+  has_name_ = true;
   const auto first_init = [this]() -> std::expected<void, exit_reason> {
     auto outcome = run_init(true);
     if (!outcome) end(outcome.error());
@@ -126,6 +127,7 @@ std::expected<void, start_error> branch::start() {
     // Its init, when it comes back, finds itself fenced off, and the server ends.
     std::ignore = kill(make_pid(process_role::worker));
     std::ignore = kill(server_pid());
+    release_name();
     return std::unexpected{
         start_error{start_errc::init_timeout,
                     fmt::format("init of server '{}' did not return in time", display_name())}};
@@ -169,7 +171,9 @@ std::expected<void, exit_reason> branch::run_init(bool first) noexcept {
 
 bool branch::run(unsigned budget) noexcept {
   for (;;) {
-    if (take_urgent()) {
+    // The end comes first: an urgent message may have come just before it, and nothing may be taken
+    // from an inbox that is closed.
+    while (phase_ != phase::ended && take_urgent()) {
       take_arrived();
       while (message* m = queue_pop_system(true)) {
         handle(m);
@@ -758,7 +762,7 @@ void branch::end(const exit_reason& reason) noexcept {
     drop(over->ex.current, reason);
   }
   destroy_worker();
-  runtime_->unregister_name(*options_, *this);
+  release_name();
   close();
   if (continuation_ != nullptr) drop(std::exchange(continuation_, nullptr), reason);
   while (message* m = queue_pop_front()) drop(m, reason);
@@ -785,6 +789,10 @@ void branch::end(const exit_reason& reason) noexcept {
     for (parker* p : limit_->waiting) runtime_->env().unpark(*p);
     limit_->waiting.clear();
   }
+}
+
+void branch::release_name() noexcept {
+  if (has_name_.exchange(false)) runtime_->unregister_name(*options_, *this);
 }
 
 void branch::drop(message* m, const exit_reason& reason) noexcept {

@@ -210,6 +210,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   static void destroy_coroutine(suspended_callback& over) noexcept;
   void end(const exit_reason& reason) noexcept;
   void drop(message* m, const exit_reason& reason) noexcept;
+  void release_name() noexcept;
   void notify_watchers(pid dead, const exit_reason& reason) noexcept;
   void notify_links(const exit_reason& reason) noexcept;
   void arm_timeout(duration after) noexcept;
@@ -234,6 +235,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   std::atomic<std::uint32_t> worker_generation_;  ///< P5: the only worker that may commit
   std::atomic<std::uint64_t> waits_for_{0};       ///< server pid that a callback of ours waits for
   std::atomic<bool> has_timers_{false};
+  std::atomic<bool> has_name_{false};  ///< given back once, by the end or a late init
 
   // owned by the claim's holder
   std::uint32_t running_generation_ = 0;  ///< of the worker object that exists
