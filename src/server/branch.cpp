@@ -736,7 +736,7 @@ void branch::system_shutdown() noexcept {
   end(reason);
 }
 
-void branch::system_stop(exit_reason reason) noexcept {
+void branch::system_stop(const exit_reason& reason) noexcept {
   if (phase_ == phase::running) run_terminate(reason);
   end(reason);
 }

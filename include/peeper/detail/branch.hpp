@@ -136,7 +136,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   // --- system messages, with the claim
   void system_suspend() noexcept;
   void system_resume() noexcept;
-  void system_stop(exit_reason reason) noexcept;
+  void system_stop(const exit_reason& reason) noexcept;
   void system_exit_signal(pid from, const exit_reason& reason) noexcept;
   void system_shutdown() noexcept;
   void system_killed(pid which) noexcept;
