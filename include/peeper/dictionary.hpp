@@ -41,6 +41,8 @@ class dictionary_store {
     std::any old;
     bool inserted = false;
   };
+  void make_room_to_undo();
+
   map entries_;
   std::vector<undo> undo_;
 };

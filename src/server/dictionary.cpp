@@ -9,8 +9,13 @@
 
 namespace peeper::detail {
 
+/// Beforehand, so that what is done can be noted without fail.
+void dictionary_store::make_room_to_undo() {
+  if (undo_.size() == undo_.capacity()) undo_.reserve(2 * undo_.size() + 1);
+}
+
 void dictionary_store::put(std::string_view key, std::any value) {
-  undo_.reserve(undo_.size() + 1);
+  make_room_to_undo();
   auto found = entries_.find(key);
   if (found == entries_.end()) {
     found = entries_.emplace(std::string{key}, std::move(value)).first;
@@ -29,7 +34,7 @@ const std::any* dictionary_store::get(std::string_view key) const {
 }
 
 bool dictionary_store::erase(std::string_view key) {
-  undo_.reserve(undo_.size() + 1);
+  make_room_to_undo();
   const auto found = entries_.find(key);
   if (found == entries_.end()) return false;
   auto node = entries_.extract(found);
