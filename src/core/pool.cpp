@@ -3,9 +3,7 @@
 
 #include <array>
 #include <atomic>
-#include <bit>
 #include <cstdint>
-#include <mutex>
 #include <new>
 
 namespace peeper::detail {
@@ -22,15 +20,17 @@ namespace {
 #define PEEPER_POOLED 1
 #endif
 
-constexpr std::size_t smallest_shift = 6;  // 64 bytes: a line
-constexpr std::size_t class_count = 5;     // 64, 128, 256, 512, 1024
-constexpr std::size_t largest = std::size_t{64} << (class_count - 1);
+constexpr std::size_t granule = 64;      // a cache line
+constexpr std::size_t class_count = 16;  // 64, 128, 192, ... 1024
 constexpr std::uint32_t magazine_size = 64;
 /// What the depot keeps of each class; more goes back to the heap, so that a burst is not kept.
-constexpr std::uint32_t depot_magazines_max = 256;
+constexpr std::size_t depot_bytes_max = std::size_t{4} << 20U;
 
+/// What a free block holds. The second and third word: of a magazine's first block only.
 struct block {
   block* next;
+  block* next_magazine;
+  std::uint32_t magazine_count;
 };
 
 /// A batch of blocks of one class, linked through themselves.
@@ -39,102 +39,134 @@ struct magazine {
   std::uint32_t count = 0;
 };
 
-constexpr std::size_t class_of(std::size_t bytes) {
-  return bytes <= 64 ? 0 : static_cast<std::size_t>(std::bit_width(bytes - 1)) - smallest_shift;
-}
-constexpr std::size_t class_bytes(std::size_t index) { return std::size_t{64} << index; }
+constexpr std::size_t class_of(std::size_t bytes) { return bytes == 0 ? 0 : (bytes - 1) / granule; }
+constexpr std::size_t class_bytes(std::size_t index) { return (index + 1) * granule; }
 
-class depot {
+void free_all(magazine m) noexcept {
+  while (m.head != nullptr) {
+    block* b = m.head;
+    m.head = b->next;
+    ::operator delete(b);
+  }
+}
+
+/// Full magazines of one class, on their way from threads that free to threads that allocate.
+/// Nobody waits for its lock: who cannot have it at once does without the depot.
+class alignas(64) depot {
  public:
-  bool take(std::size_t index, magazine& out) noexcept {
-    // ORDER: relaxed: only a hint that spares the lock; put() and take() agree under the lock.
-    if (counts_[index].load(std::memory_order_relaxed) == 0) return false;
-    const std::lock_guard lock{mutex_};
-    std::uint32_t n = counts_[index].load(std::memory_order_relaxed);
-    if (n == 0) return false;
-    out = full_[index][--n];
-    counts_[index].store(n, std::memory_order_relaxed);
+  constexpr depot() noexcept = default;
+
+  /// RETURNS: an empty one if there is none, or the depot is busy.
+  magazine take() noexcept {
+    // ORDER: relaxed: only a hint that spares the lock.
+    if (count_.load(std::memory_order_relaxed) == 0 || !try_lock()) return {};
+    block* const head = head_;
+    if (head != nullptr) {
+      head_ = head->next_magazine;
+      count_.store(count_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+    }
+    unlock();
+    return head == nullptr ? magazine{} : magazine{head, head->magazine_count};
+  }
+  /// Takes the magazine or, when it has enough, frees its blocks. RETURNS: false if it is busy.
+  [[nodiscard]] bool put(magazine m, std::size_t bytes_each) noexcept {
+    if (!try_lock()) return false;
+    const std::size_t full = depot_bytes_max / (bytes_each * magazine_size);
+    const bool keeps = count_.load(std::memory_order_relaxed) < full;
+    if (keeps) {
+      m.head->magazine_count = m.count;
+      m.head->next_magazine = head_;
+      head_ = m.head;
+      count_.store(count_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    }
+    unlock();
+    if (!keeps) free_all(m);
     return true;
   }
-  /// Takes the magazine or, when it has enough, frees its blocks.
-  void put(std::size_t index, magazine m) noexcept {
-    {
-      const std::lock_guard lock{mutex_};
-      const std::uint32_t n = counts_[index].load(std::memory_order_relaxed);
-      if (n < depot_magazines_max) {
-        full_[index][n] = m;
-        counts_[index].store(n + 1, std::memory_order_relaxed);
-        return;
-      }
+  [[nodiscard]] std::size_t blocks() noexcept {
+    while (!try_lock()) {
     }
-    free_all(m);
-  }
-  static void free_all(magazine m) noexcept {
-    while (m.head != nullptr) {
-      block* b = m.head;
-      m.head = b->next;
-      ::operator delete(b);
-    }
-  }
-  [[nodiscard]] std::size_t bytes() noexcept {
-    const std::lock_guard lock{mutex_};
-    std::size_t total = 0;
-    for (std::size_t i = 0; i < class_count; ++i) {
-      for (std::uint32_t k = 0; k < counts_[i].load(std::memory_order_relaxed); ++k) {
-        total += full_[i][k].count * class_bytes(i);
-      }
-    }
-    return total;
+    std::size_t n = 0;
+    for (const block* b = head_; b != nullptr; b = b->next_magazine) n += b->magazine_count;
+    unlock();
+    return n;
   }
 
  private:
-  std::mutex mutex_;
-  std::array<std::atomic<std::uint32_t>, class_count> counts_{};
-  std::array<std::array<magazine, depot_magazines_max>, class_count> full_{};
+  [[nodiscard]] bool try_lock() noexcept {
+    // ORDER: acquire pairs with unlock().
+    return !locked_.exchange(true, std::memory_order_acquire);
+  }
+  void unlock() noexcept { locked_.store(false, std::memory_order_release); }
+
+  std::atomic<bool> locked_{false};
+  std::atomic<std::uint32_t> count_{0};  // of magazines; written under the lock
+  block* head_ = nullptr;                // guarded by the lock
 };
 
-depot& the_depot() noexcept {
-  // Never destroyed: threads give their blocks back at exit, whenever that is.
-  static auto* d = new depot;
-  return *d;
-}
+// Never destroyed: threads give their blocks back at exit, whenever that is.
+constinit std::array<depot, class_count> depots{};
+
+/// What a magazine looks like that may be neither used up nor filled: a thread that has not begun
+/// to use its cache, or is over with it, is sent to the slow path by the same comparison that finds
+/// a used-up or full one.
+constexpr magazine closed_magazine{nullptr, magazine_size};
 
 /// Two magazines a class and thread: one that is being used up or filled, one full.
-struct thread_pool_cache {
-  std::array<magazine, class_count> current{};
-  std::array<magazine, class_count> spare{};
-
-  thread_pool_cache() noexcept { the_depot(); }
-  thread_pool_cache(const thread_pool_cache&) = delete;
-  thread_pool_cache& operator=(const thread_pool_cache&) = delete;
-  ~thread_pool_cache() {
-    for (std::size_t i = 0; i < class_count; ++i) {
-      if (current[i].head != nullptr) the_depot().put(i, current[i]);
-      if (spare[i].head != nullptr) the_depot().put(i, spare[i]);
-      current[i] = spare[i] = {};
-    }
-    alive = false;
-  }
-  static thread_local bool alive;
+/// Trivial on purpose: reaching it costs no check whether it has been constructed.
+struct thread_cache {
+  std::array<magazine, class_count> current;
+  std::array<magazine, class_count> spare;
+  enum class phase : std::uint8_t { unused, open, over } now;
 };
-thread_local bool thread_pool_cache::alive = true;
-thread_local thread_pool_cache cache;
 
-}  // namespace
+constexpr thread_cache new_thread_cache() {
+  thread_cache c{};
+  c.current.fill(closed_magazine);
+  return c;
+}
+constinit thread_local thread_cache cache = new_thread_cache();
 
-void* pool_allocate(std::size_t bytes) {
-  if (PEEPER_POOLED == 0 || bytes > largest || !thread_pool_cache::alive) {
-    return ::operator new(
-        PEEPER_POOLED == 0 ? bytes : (bytes > largest ? bytes : class_bytes(class_of(bytes))));
+/// Gives a thread's blocks back when it ends.
+struct cache_closer {
+  cache_closer() noexcept {
+    cache.current.fill({});
+    cache.now = thread_cache::phase::open;
   }
-  const std::size_t index = class_of(bytes);
-  magazine& m = cache.current[index];
-  if (m.head == nullptr) {
-    if (cache.spare[index].head != nullptr) {
-      std::swap(m, cache.spare[index]);
-    } else if (!the_depot().take(index, m)) {
-      return ::operator new(class_bytes(index));
+  cache_closer(const cache_closer&) = delete;
+  cache_closer& operator=(const cache_closer&) = delete;
+  ~cache_closer() {
+    for (std::size_t i = 0; i < class_count; ++i) {
+      for (const magazine& m : {cache.current[i], cache.spare[i]}) {
+        if (m.head != nullptr && !depots[i].put(m, class_bytes(i))) free_all(m);
+      }
     }
+    cache.current.fill(closed_magazine);
+    cache.spare.fill({});
+    cache.now = thread_cache::phase::over;
+  }
+};
+
+/// RETURNS: false once the thread is over with its cache.
+bool open_cache() noexcept {
+  if (cache.now == thread_cache::phase::unused) {
+    thread_local const cache_closer closer;
+    static_cast<void>(closer);
+  }
+  return cache.now == thread_cache::phase::open;
+}
+
+[[gnu::noinline]] void* allocate_slowly(std::size_t bytes) {
+  const std::size_t index = class_of(bytes);
+  if (PEEPER_POOLED == 0 || index >= class_count) return ::operator new(bytes);
+  if (!open_cache()) return ::operator new(class_bytes(index));
+  magazine& m = cache.current[index];
+  if (cache.spare[index].head != nullptr) {
+    m = cache.spare[index];
+    cache.spare[index] = {};
+  } else {
+    m = depots[index].take();
+    if (m.head == nullptr) return ::operator new(class_bytes(index));
   }
   block* b = m.head;
   m.head = b->next;
@@ -142,16 +174,18 @@ void* pool_allocate(std::size_t bytes) {
   return b;
 }
 
-void pool_free(void* memory, std::size_t bytes) noexcept {
-  if (PEEPER_POOLED == 0 || bytes > largest || !thread_pool_cache::alive) {
+[[gnu::noinline]] void free_slowly(void* memory, std::size_t bytes) noexcept {
+  const std::size_t index = class_of(bytes);
+  if (PEEPER_POOLED == 0 || index >= class_count || !open_cache()) {
     ::operator delete(memory);
     return;
   }
-  const std::size_t index = class_of(bytes);
   magazine& m = cache.current[index];
-  if (m.count == magazine_size) {
-    if (cache.spare[index].head != nullptr) the_depot().put(index, cache.spare[index]);
-    cache.spare[index] = m;
+  magazine& spare = cache.spare[index];
+  // A depot that is busy is asked again at the next block; the magazine grows meanwhile.
+  if (m.count >= magazine_size &&
+      (spare.head == nullptr || depots[index].put(spare, class_bytes(index)))) {
+    spare = m;
     m = {};
   }
   auto* b = static_cast<block*>(memory);
@@ -160,6 +194,38 @@ void pool_free(void* memory, std::size_t bytes) noexcept {
   ++m.count;
 }
 
-std::size_t pool_depot_bytes() noexcept { return the_depot().bytes(); }
+}  // namespace
+
+void* pool_allocate(std::size_t bytes) {
+  const std::size_t index = class_of(bytes);
+  if (PEEPER_POOLED == 0 || index >= class_count) [[unlikely]]
+    return allocate_slowly(bytes);
+  magazine& m = cache.current[index];
+  block* b = m.head;
+  if (b == nullptr) [[unlikely]]
+    return allocate_slowly(bytes);
+  m.head = b->next;
+  --m.count;
+  return b;
+}
+
+void pool_free(void* memory, std::size_t bytes) noexcept {
+  const std::size_t index = class_of(bytes);
+  if (PEEPER_POOLED == 0 || index >= class_count) [[unlikely]]
+    return free_slowly(memory, bytes);
+  magazine& m = cache.current[index];
+  if (m.count >= magazine_size) [[unlikely]]
+    return free_slowly(memory, bytes);
+  auto* b = static_cast<block*>(memory);
+  b->next = m.head;
+  m.head = b;
+  ++m.count;
+}
+
+std::size_t pool_depot_bytes() noexcept {
+  std::size_t total = 0;
+  for (std::size_t i = 0; i < class_count; ++i) total += depots[i].blocks() * class_bytes(i);
+  return total;
+}
 
 }  // namespace peeper::detail

@@ -2,7 +2,7 @@
 /// \file
 /// Memory for messages: size-classed free lists, one set a thread, so that a message costs no
 /// general-heap allocation, lock or shared cache line. Blocks freed on another thread travel back
-/// in batches through a depot.
+/// in batches through a depot, which nobody waits for.
 ///
 /// THREADS: any; a block may be freed on any thread.
 #pragma once
