@@ -62,7 +62,7 @@ template <class R, class F>
   auto* sent = new system_call<R, F>{kind, std::move(f)};
   const request_ptr<typed_request<R>> r{sent};
   sent->deadline = deadline_for(server.get(), limit);
-  if (!server->call(*sent, *r, limit >= std::chrono::seconds{1})) {
+  if (!server->call(*sent, *r, limit >= patience_min)) {
     return std::unexpected{call_error{call_errc::timed_out, server->display_name()}};
   }
   return std::move(r->result());

@@ -40,13 +40,14 @@ class ref {
   /// own code (P8). A reply is given only for what is committed (P1).
   template <class M>
   [[nodiscard]] std::expected<detail::reply_of<M>, call_error> call(M message) const {
-    return call_until(std::move(message), detail::default_deadline(cell_.get()), true);
+    const detail::default_limit limit{cell_.get()};
+    return call_until(std::move(message), limit.deadline, limit.patient);
   }
   template <class M>
   [[nodiscard]] std::expected<detail::reply_of<M>, call_error> call(M message,
                                                                     duration limit) const {
     return call_until(std::move(message), detail::deadline_for(cell_.get(), limit),
-                      limit >= patience_min);
+                      limit >= detail::patience_min);
   }
 
   /// Sends `message`; nobody learns what becomes of it (OTP: always ok, even to a dead server).
@@ -62,7 +63,7 @@ class ref {
   /// Sends `message`; the reply is fetched from the pending. The deadlines are those of call().
   template <class M>
   [[nodiscard]] pending<detail::reply_of<M>> ask(M message) const {
-    return ask_until(std::move(message), detail::default_deadline(cell_.get()));
+    return ask_until(std::move(message), detail::default_limit{cell_.get()}.deadline);
   }
   template <class M>
   [[nodiscard]] pending<detail::reply_of<M>> ask(M message, duration limit) const {
@@ -92,9 +93,6 @@ class ref {
   [[nodiscard]] const detail::process_ptr<detail::branch>& cell() const noexcept { return cell_; }
 
  private:
-  /// Callers with less time than this must be able to leave: no callback runs on their thread.
-  static constexpr duration patience_min = std::chrono::seconds{1};
-
   template <class M>
   [[nodiscard]] std::expected<detail::reply_of<M>, call_error> call_until(M message,
                                                                           time_point deadline,

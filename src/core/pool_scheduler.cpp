@@ -75,7 +75,6 @@ struct alignas(64) worker {
   run_queue fresh;
   run_queue tired;
   parker sleeper;
-  bool unannounced = false;  ///< own thread: `next` was filled and nobody was woken for it
   unsigned turn = 0;
   std::size_t index = 0;
   std::unique_ptr<environment::thread> thread;
@@ -102,12 +101,12 @@ class pool_scheduler final : public scheduler {
       if (!w->fresh.push(*displaced)) push_global(*displaced);
       announce();
     } else {
-      w->unannounced = true;
+      something_unannounced = true;
     }
   }
 
   void announce() noexcept override {
-    if (worker* w = this_worker; w != nullptr && w->pool == this) w->unannounced = false;
+    if (worker* w = this_worker; w != nullptr && w->pool == this) something_unannounced = false;
     // ORDER: acq_rel read-modify-write: see the file comment.
     const std::uint64_t counts = counts_.fetch_add(0, std::memory_order_acq_rel);
     if (idle_of(counts) > 0) {
@@ -115,10 +114,6 @@ class pool_scheduler final : public scheduler {
     } else if (active_of(counts) < wanted_) {
       add_thread();
     }
-  }
-
-  void before_callback() noexcept override {
-    if (worker* w = this_worker; w != nullptr && w->unannounced) announce();
   }
 
   bool block(parker& self, time_point deadline) noexcept override {
@@ -136,7 +131,7 @@ class pool_scheduler final : public scheduler {
     if (w == nullptr) return env_.park(self, deadline);
     // A thread of another runtime's pool: that pool is the one that has to make up for it.
     if (w->pool != this) return w->pool->block(self, deadline);
-    w->unannounced = false;
+    something_unannounced = false;
     counts_.fetch_sub(one_active, std::memory_order_acq_rel);  // ORDER: see the file comment
     if (work_visible()) announce();
     const bool unparked = env_.park(self, deadline);
@@ -328,8 +323,8 @@ class pool_scheduler final : public scheduler {
       if (p == nullptr) p = sleep_until_work(w);
       if (p == nullptr) break;
       // If something else is run first, what was left in `next` is for whoever sleeps.
-      if (w.unannounced && w.next.load(std::memory_order_relaxed) != nullptr) announce();
-      w.unannounced = false;
+      if (something_unannounced && w.next.load(std::memory_order_relaxed) != nullptr) announce();
+      something_unannounced = false;
       if (p->run(slice_budget) && !w.tired.push(*p)) push_global(*p);
     }
     this_worker = nullptr;

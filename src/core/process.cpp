@@ -49,17 +49,22 @@ process_extras& process::extras() {
   return *expected;
 }
 
-bool process::push(message* m) noexcept {
-  if (locked_ && m->counted) return push_locked(m);
+bool process::push(message* m) noexcept { return push_row(m, *m); }
+
+bool process::push_row(message* newest, message& oldest) noexcept {
+  if (locked_ && newest->counted) return push_locked(newest);
   // ORDER: relaxed: the compare-exchange below checks it.
   message* old = inbox_.load(std::memory_order_relaxed);
   do {
-    if (old == closed_tag()) return false;
-    m->next = old == idle_tag() ? nullptr : old;
+    if (old == closed_tag()) {
+      oldest.next = nullptr;
+      return false;
+    }
+    oldest.next = old == idle_tag() ? nullptr : old;
     // ORDER: release publishes the message to take_arrived(); acquire, when it was idle, takes
     // over what the last holder of the claim wrote (try_go_idle()).
-  } while (
-      !inbox_.compare_exchange_weak(old, m, std::memory_order_acq_rel, std::memory_order_relaxed));
+  } while (!inbox_.compare_exchange_weak(old, newest, std::memory_order_acq_rel,
+                                         std::memory_order_relaxed));
   // Not idle: someone has the claim, will see the message, and *this may be gone by now.
   if (old == idle_tag()) runtime_->submit(*this);
   return true;
@@ -107,6 +112,22 @@ bool process::try_go_idle() noexcept {
   return !(wanted && something_waits() && try_claim());
 }
 
+void process::queue_arrived(message* newest) noexcept {
+  if (newest == nullptr) return;
+  message* const last = newest;
+  message* in_order = nullptr;
+  while (newest != nullptr) {
+    message* const older = newest->next;
+    newest->next = in_order;
+    in_order = newest;
+    ++queued_;
+    if (is_library(*newest)) ++system_queued_;
+    newest = older;
+  }
+  (queue_tail_ == nullptr ? queue_head_ : queue_tail_->next) = in_order;
+  queue_tail_ = last;
+}
+
 bool process::take_arrived() noexcept {
   message* list = nullptr;
   // ORDER: the relaxed look spares the exchange; acquire pairs with push()'s release.
@@ -114,18 +135,7 @@ bool process::take_arrived() noexcept {
     list = inbox_.exchange(nullptr, std::memory_order_acquire);
   }
   bool any = list != nullptr;
-  message* in_order = nullptr;
-  while (list != nullptr) {
-    message* rest = list->next;
-    list->next = in_order;
-    in_order = list;
-    list = rest;
-  }
-  while (in_order != nullptr) {
-    message* rest = in_order->next;
-    queue_push_back(in_order);
-    in_order = rest;
-  }
+  queue_arrived(list);
   if (locked_ && queue_head_ == nullptr) {
     const std::lock_guard lock{locked_->mutex};
     if (message* m = locked_->pop()) {
@@ -140,18 +150,7 @@ void process::close() noexcept {
   // ORDER: acquire pairs with push()'s release; nothing is pushed any more after this. seq_cst: see
   // extras_if_any().
   message* list = inbox_.exchange(closed_tag());
-  message* in_order = nullptr;
-  while (list != nullptr && list != idle_tag()) {
-    message* rest = list->next;
-    list->next = in_order;
-    in_order = list;
-    list = rest;
-  }
-  while (in_order != nullptr) {
-    message* rest = in_order->next;
-    queue_push_back(in_order);
-    in_order = rest;
-  }
+  if (list != idle_tag()) queue_arrived(list);
   if (locked_) {
     const std::lock_guard lock{locked_->mutex};
     locked_->closed = true;

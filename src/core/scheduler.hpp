@@ -12,6 +12,9 @@
 
 namespace peeper::detail {
 
+/// This thread has made something runnable next on itself and has woken nobody for it.
+inline constinit thread_local bool something_unannounced = false;
+
 class scheduler {
  public:
   scheduler() = default;
@@ -27,7 +30,9 @@ class scheduler {
   /// The running callback goes on after something became runnable: let another thread see to it.
   virtual void announce() noexcept = 0;
   /// A slice goes on to its next callback: as announce(), if there is something untold.
-  virtual void before_callback() noexcept {}
+  void before_callback() noexcept {
+    if (something_unannounced) announce();
+  }
   /// Should an idle server's call be run by its caller? (The simulation tries both.)
   [[nodiscard]] virtual bool may_run_on_caller() noexcept = 0;
   /// Waits until all is idle, or for good work; stops and joins the threads.

@@ -18,6 +18,7 @@
 #include "core/pid_table.hpp"
 #include "core/runtime_core.hpp"
 #include "server/branch_extras.hpp"
+#include "server/current.hpp"
 
 namespace peeper::detail {
 namespace {
@@ -34,7 +35,8 @@ branch::branch(runtime_core& rt, std::shared_ptr<const branch_options> options)
       options_{std::move(options)},
       supervisor_generation_{first_generation_},
       keeper_generation_{first_generation_},
-      worker_generation_{first_generation_} {
+      worker_generation_{first_generation_},
+      hibernates_{options_->hibernate_after != infinity} {
   const mailbox_options& mailbox = options_->mailbox;
   if (mailbox.max_length == 0) return;
   if (mailbox.when_full == overflow::drop_oldest) {
@@ -176,7 +178,7 @@ bool branch::run(unsigned budget) noexcept {
     while (phase_ != phase::ended && take_urgent()) {
       take_arrived();
       while (message* m = queue_pop_system(true)) {
-        handle(m);
+        handle(m, runs_on::pool);
         if (phase_ == phase::ended) break;
       }
     }
@@ -196,7 +198,7 @@ bool branch::run(unsigned budget) noexcept {
       }
     } else {
       runtime_->sched().before_callback();
-      handle(m);
+      handle(m, runs_on::pool);
     }
     if (budget-- <= 1 && phase_ != phase::ended) return true;
   }
@@ -211,16 +213,9 @@ message* branch::next_message() noexcept {
   return queue_pop_system(/*urgent_only=*/awaiting_ != nullptr);
 }
 
-void branch::run_claimed(message& m) noexcept {
-  const bool library = is_library(m);
-  const bool its_turn = queue_head_ == nullptr && continuation_ == nullptr &&
-                        (library ? awaiting_ == nullptr : !blocked());
-  if (its_turn) {
-    handle(&m);
-  } else {
-    queue_push_back(&m);
-  }
-  give_claim_back();
+bool branch::its_turn(const message& m) const noexcept {
+  return queue_head_ == nullptr && continuation_ == nullptr &&
+         (is_library(m) ? awaiting_ == nullptr : !blocked());
 }
 
 void branch::give_claim_back() noexcept {
@@ -236,20 +231,20 @@ void branch::give_claim_back() noexcept {
 
 // --- the loop: run -----------------------------------------------------------------------------
 
-void branch::handle(message* m) noexcept {
+void branch::handle(message* m, runs_on where) noexcept {
   if (is_library(*m)) {
     m->type->run(*this, *m);  // does not throw: system_call catches
     m->type->release(m);
   } else {
-    run_callback(m);
+    run_callback(m, where);
   }
 }
 
-void branch::run_callback(message* m) noexcept {
+void branch::run_callback(message* m, runs_on where) noexcept {
   if (m->counted) give_place_back(*m);
   const message_type& type = *m->type;
-  if (type.kind == message_kind::call && m->deadline != time_point::max() &&
-      m->deadline <= runtime_->env().coarse_now()) {
+  if (type.kind == message_kind::call && where == runs_on::pool &&
+      m->deadline != time_point::max() && m->deadline <= runtime_->env().coarse_now()) {
     ++expired_;
     type.fail(*m, call_error{call_errc::expired, display_name()});
     type.release(m);
@@ -278,7 +273,7 @@ void branch::run_callback(message* m) noexcept {
   if (failed) {
     crashed(&ex, m, failure, true);
   } else {
-    finish_callback(ex, m);
+    finish_callback(ex, m, where);
   }
 }
 
@@ -327,13 +322,13 @@ void branch::continue_coroutine(const std::function<bool()>& step) noexcept {
   if (failed) {
     crashed(&over->ex, over->ex.current, failure, true);
   } else {
-    finish_callback(over->ex, over->ex.current);
+    finish_callback(over->ex, over->ex.current, runs_on::pool);
   }
 }
 
 // --- the loop: commit, publish -----------------------------------------------------------------
 
-void branch::finish_callback(execution& ex, message* m) noexcept {
+void branch::finish_callback(execution& ex, message* m, runs_on where) noexcept {
   // P5. The commit point: a kill that is seen here undoes the callback, one that comes later finds
   // it committed. ORDER: acquire pairs with kill().
   if (worker_generation_.load(std::memory_order_acquire) != ex.generation) {
@@ -344,23 +339,42 @@ void branch::finish_callback(execution& ex, message* m) noexcept {
   if (more_ && more_->dictionary) more_->dictionary->commit();
   ++handled_;
   // CRASH: (a kill from here on) the callback is committed; everything below still happens.
-  reached("committed");
+  const bool hooked = the_fault_hook.load(std::memory_order_relaxed) != nullptr;
+  if (hooked) reached("committed");
   if (traced_) trace(trace_point::commit, m);
   ex.publish();
-  reached("published");
+  if (hooked) reached("published");
   const message_type& type = *m->type;
-  const bool stops = ex.next.what == next_step::kind::stop;
-  const exit_reason reason = ex.next.reason;
-  if (stops) run_terminate(reason);  // OTP: terminate first, then the reply
+  const bool plain =
+      ex.next.what == next_step::kind::none && ex.next.continuation == nullptr && !hibernates_;
+  if (plain && ex.next.reply_ready && where == runs_on::caller && type.finish_here != nullptr) {
+    type.finish_here(*m);
+    return;
+  }
+  if (ex.next.what == next_step::kind::stop) {
+    finish_stopping(ex, m);
+    return;
+  }
   if (ex.next.reply_ready || type.answers_later) {
     type.finish(*m);
   } else if (type.kind == message_kind::call) {
-    type.fail(*m, call_error{stops ? call_errc::stopped : call_errc::not_answered, display_name(),
-                             reason});
+    type.fail(*m, call_error{call_errc::not_answered, display_name()});
   }
-  apply_next(ex.next);
+  if (!plain) apply_next(ex.next);
   type.release(m);
-  if (stops) end(reason);
+}
+
+void branch::finish_stopping(execution& ex, message* m) noexcept {
+  const message_type& type = *m->type;
+  const exit_reason reason = ex.next.reason;
+  run_terminate(reason);  // OTP: terminate first, then the reply
+  if (ex.next.reply_ready || type.answers_later) {
+    type.finish(*m);
+  } else if (type.kind == message_kind::call) {
+    type.fail(*m, call_error{call_errc::stopped, display_name(), reason});
+  }
+  type.release(m);
+  end(reason);
 }
 
 /// A fault point where exceptions cannot leave: the simulation may kill the worker there.
@@ -436,7 +450,7 @@ void branch::system_timeout_tick() noexcept {
 void branch::run_timeout() noexcept {
   timeout_when_empty_ = false;
   try {
-    run_callback(make_timeout_message());
+    run_callback(make_timeout_message(), runs_on::pool);
   } catch (const std::bad_alloc&) {
     log_error("server '{}': no memory for its timeout", display_name());
   }
@@ -814,14 +828,12 @@ std::expected<void, cast_error> branch::send(message* m) noexcept {
                                                                 : cast_error::gone};
     }
   }
-  if (execution* ex = current_execution()) {
+  if (execution* ex = running_here) {
     if (closed()) {
       m->type->release(m);
       return std::unexpected{cast_error::gone};
     }
-    add_ref();
-    m->target = this;
-    ex->stage(m);
+    ex->stage_for(*this, m);
     return {};
   }
   if (push(m)) return {};
@@ -836,7 +848,7 @@ bool branch::call(message& m, request& r, bool patient) noexcept {
     return true;
   };
   const time_point deadline = m.deadline;  // `m` may be re-used by a replay once it is answered
-  execution* outer = current_execution();
+  execution* outer = running_here;
   branch* caller = outer == nullptr ? nullptr : outer->self;
   if (closed()) return refuse(call_error{call_errc::noproc, display_name()});
   if (caller == this) return refuse(call_error{call_errc::calling_self, display_name()});
@@ -849,8 +861,8 @@ bool branch::call(message& m, request& r, bool patient) noexcept {
   }
   if (outer != nullptr) {
     outer->flush_to(*this, nullptr);  // P6
-    // ORDER: seq_cst: see find_cycle().
-    caller->waits_for_.store(server_pid().raw());
+    // ORDER: relaxed: see find_cycle().
+    caller->waits_for_.store(server_pid().raw(), std::memory_order_relaxed);
   }
   struct waiting_over {
     branch* b;
@@ -859,17 +871,24 @@ bool branch::call(message& m, request& r, bool patient) noexcept {
       if (b != nullptr) b->waits_for_.store(0, std::memory_order_release);
     }
   } const over{caller};
-  // Also before an idle server is claimed: it may be waiting in a coroutine.
+  const bool claimed =
+      patient && options_->run_on_caller && (outer == nullptr || outer->depth < inline_depth_max) &&
+      !(m.counted && locked_) && runtime_->sched().may_run_on_caller() && try_claim();
+  if (claimed && its_turn(m)) {
+    handle(&m, runs_on::caller);
+    give_claim_back();
+    return r.done() || wait_for_request(*runtime_, r, deadline);
+  }
   if (caller != nullptr) {
     if (std::string path; find_cycle(*caller, path)) {
+      if (claimed) give_claim_back();
       if (m.counted) give_place_back(m);
       return refuse(call_error::cycle(path));
     }
   }
-  if (patient && options_->run_on_caller && (outer == nullptr || outer->depth < inline_depth_max) &&
-      !(m.counted && locked_) && runtime_->sched().may_run_on_caller() && try_claim()) {
-    run_claimed(m);
-    if (r.done()) return true;
+  if (claimed) {
+    queue_push_back(&m);
+    give_claim_back();
   } else if (!push(&m)) {
     return refuse(call_error{call_errc::noproc, display_name()});
   }
@@ -886,10 +905,8 @@ void branch::ask(message& m) noexcept {
       return;
     }
   }
-  if (execution* ex = current_execution()) {
-    add_ref();
-    m.target = this;
-    ex->stage(&m);
+  if (execution* ex = running_here) {
+    ex->stage_for(*this, &m);
     return;
   }
   if (!push(&m)) {

@@ -12,6 +12,7 @@
 #include "core/log.hpp"
 #include "core/runtime_core.hpp"
 #include "server/branch_extras.hpp"
+#include "server/current.hpp"
 
 namespace peeper::detail {
 namespace {
@@ -65,8 +66,8 @@ branch::wait_outcome branch::prepare_await(request& r, const message* asked) noe
   if (r.done()) return wait_outcome::done;
   if (ex == nullptr) return wait_outcome::timed_out;
   branch& caller = *ex->self;
-  // ORDER: seq_cst: see find_cycle().
-  caller.waits_for_.store(server_pid().raw());
+  // ORDER: relaxed: see find_cycle().
+  caller.waits_for_.store(server_pid().raw(), std::memory_order_relaxed);
   std::string path;
   if (&caller == this || find_cycle(caller, path)) {
     caller.end_await();
@@ -82,24 +83,38 @@ void branch::end_await() noexcept {
   waits_for_.store(0, std::memory_order_release);
 }
 
-/// Each server notes whom it waits for before it looks along the chain. All notes and looks are
-/// seq_cst: of the waits that close a cycle, the last to be noted sees all others. (Notes of calls
-/// that run on the caller's thread can be missed by a third thread for a moment only before that
-/// thread's own, later, note is visible; the server that closes the cycle is on the same stack.)
+/// Each server notes whom it waits for; if it is to wait without doing the work itself, it then
+/// looks along the chain. ORDER: a seq_cst fence stands between note and look, so of those who
+/// close a cycle, the one whose fence comes last sees the notes of all others (also those that a
+/// thread made on its way, for callbacks that it runs for their callers: they come before its
+/// fence).
+///
+/// The notes are not read at one moment, so what looks like a cycle is looked at again, once for
+/// each server in it: `caller` answers nothing meanwhile, so who waits for it goes on waiting, so
+/// who waits for that one does, and so on: each look makes one more of the notes certain.
 bool branch::find_cycle(const branch& caller, std::string& path) const noexcept {
-  // The usual case costs one load: the server called waits for nobody.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
   const std::uint64_t end = caller.server_pid().raw();
+  const int length = cycle_length(end);
+  for (int i = 0; i < length; ++i) {
+    if (cycle_length(end) != length) return false;
+  }
+  if (length == 0) return false;
+  describe_cycle(caller, path);
+  return true;
+}
+
+/// RETURNS: how many servers wait in a row from this one to `end`; 0 if the row does not get there.
+int branch::cycle_length(std::uint64_t end) const noexcept {
+  // The usual case costs one load: the server called waits for nobody.
   std::uint64_t at = waits_for_.load();
-  for (int i = 0; i < cycle_length_max && at != 0; ++i) {
-    if (at == end) {
-      describe_cycle(caller, path);
-      return true;
-    }
+  for (int length = 1; length <= cycle_length_max && at != 0; ++length) {
+    if (at == end) return length;
     const process_ptr<process> p = find_process(pid::from_raw(at));
-    if (!p) return false;
+    if (!p) return 0;
     at = static_cast<const branch&>(*p).waits_for_.load();
   }
-  return false;
+  return 0;
 }
 
 void branch::describe_cycle(const branch& caller, std::string& path) const noexcept {
@@ -134,11 +149,16 @@ time_point deadline_for(const branch* target, duration limit) noexcept {
   return deadline_after(now, limit);
 }
 
-time_point default_deadline(const branch* target) noexcept {
-  const time_point mine = deadline_for(target, default_call_timeout);
-  const execution* e = current_execution();
-  if (e == nullptr || e->current == nullptr) return mine;
-  return std::min(mine, e->current->deadline);
+default_limit::default_limit(const branch* target) noexcept
+    : deadline{time_point::max()}, patient{true} {
+  if (target == nullptr) return;
+  // The coarse clock lags by milliseconds, which nobody can tell in 5 s.
+  const time_point now = env_of(*target).coarse_now();
+  deadline = deadline_after(now, default_call_timeout);
+  const execution* e = running_here;
+  if (e == nullptr || e->current == nullptr || e->current->deadline >= deadline) return;
+  deadline = e->current->deadline;
+  patient = deadline - now >= patience_min;
 }
 
 // --- a limited mailbox ---------------------------------------------------------------------------

@@ -15,6 +15,7 @@
 #include "core/log.hpp"
 #include "core/runtime_core.hpp"
 #include "server/branch_extras.hpp"
+#include "server/current.hpp"
 
 namespace peeper::detail {
 namespace {

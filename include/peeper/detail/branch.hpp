@@ -109,7 +109,9 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   virtual void deliver(const exit_signal& info) noexcept = 0;
   virtual void deliver(any_message info) noexcept = 0;
   [[nodiscard]] virtual const std::type_info& server_type() const noexcept = 0;
-  [[nodiscard]] pid server_pid() const noexcept { return make_pid(process_role::server); }
+  [[nodiscard]] pid server_pid() const noexcept {
+    return {slot_, process_role::server, first_generation_};
+  }
 
   // --- monitors and links; any thread
   void watch(std::uint64_t monitor_id, pid watched, branch& watcher) noexcept;
@@ -187,15 +189,19 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
     return suspended_ || phase_ != phase::running || awaiting_ != nullptr;
   }
   [[nodiscard]] message* next_message() noexcept;
-  /// Runs `m` if its turn is now, or queues it; then gives the claim back. REQUIRES: the claim and
-  /// a reference of the caller's own.
-  void run_claimed(message& m) noexcept;
+  /// It need not wait behind anything. REQUIRES: the claim.
+  [[nodiscard]] bool its_turn(const message& m) const noexcept;
+  /// REQUIRES: a reference of the caller's own: *this may end and go.
   void give_claim_back() noexcept;
-  void handle(message* m) noexcept;
-  void run_callback(message* m) noexcept;
+  /// Where the callback runs: on a thread of the pool, or on that of the call's caller, who waits
+  /// for nothing else and has come with a deadline that is not over.
+  enum class runs_on : std::uint8_t { pool, caller };
+  void handle(message* m, runs_on where) noexcept;
+  void run_callback(message* m, runs_on where) noexcept;
   void run_coroutine(message* m) noexcept;
   void continue_coroutine(const std::function<bool()>& step) noexcept;
-  void finish_callback(execution& ex, message* m) noexcept;
+  void finish_callback(execution& ex, message* m, runs_on where) noexcept;
+  void finish_stopping(execution& ex, message* m) noexcept;
   void crashed(execution* ex, message* m, const exit_reason& reason, bool terminate) noexcept;
   void apply_next(next_step& next) noexcept;
   void reached(std::string_view point) noexcept;
@@ -223,6 +229,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   [[nodiscard]] std::expected<void, place_error> reserve_place(time_point deadline,
                                                                message& m) noexcept;
   [[nodiscard]] bool find_cycle(const branch& caller, std::string& path) const noexcept;
+  [[nodiscard]] int cycle_length(std::uint64_t end) const noexcept;
   void describe_cycle(const branch& caller, std::string& path) const noexcept;
 
   // constant after construction
@@ -245,6 +252,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   bool timeout_when_empty_ = false;
   bool traced_ = false;
   bool told_oversized_ = false;
+  const bool hibernates_;  ///< some time after a callback
   std::uint32_t crashes_ = 0;
   std::uint32_t restarts_ = 0;
   std::uint32_t unexpected_ = 0;
@@ -266,7 +274,14 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
 [[nodiscard]] environment& env_of(const branch& b) noexcept;
 /// `limit` from now; cheap (a coarse clock) where a millisecond does not matter. Null: now.
 [[nodiscard]] time_point deadline_for(const branch* target, duration limit) noexcept;
-/// OTP's 5 s, or what is left of the request that the running callback handles.
-[[nodiscard]] time_point default_deadline(const branch* target) noexcept;
+/// How long a call without a time-out of its own waits: OTP's 5 s, or what is left of the request
+/// that the running callback handles.
+struct default_limit {
+  explicit default_limit(const branch* target) noexcept;
+  time_point deadline;
+  bool patient;  ///< there is time enough for the callback to run on the caller's thread
+};
+/// Callers with less time than this must be able to leave: no callback runs on their thread.
+inline constexpr duration patience_min = std::chrono::seconds{1};
 
 }  // namespace peeper::detail

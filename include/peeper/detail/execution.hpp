@@ -19,7 +19,6 @@ struct next_step {
   enum class kind : std::uint8_t { none, timeout, hibernate, stop };
   kind what = kind::none;
   bool reply_ready = false;  ///< call: the answer is stored and leaves at commit
-  bool suspended = false;    ///< the handler is a coroutine that has not ended yet
   duration timeout{};
   exit_reason reason;               ///< for stop
   message* continuation = nullptr;  ///< owned; runs before anything queued
@@ -30,7 +29,10 @@ struct execution {
       : self{&self_branch}, current{handled}, generation{worker_generation} {}
   execution(const execution&) = delete;
   execution& operator=(const execution&) = delete;
-  ~execution() { discard(); }
+  ~execution() {
+    if (staged_ != nullptr || next.continuation != nullptr) discard();
+    if (held_target_ != nullptr) let_target_go();
+  }
 
   branch* self;
   message* current;            ///< null in init, terminate and edits
@@ -40,6 +42,8 @@ struct execution {
   execution* outer = nullptr;  ///< the callback below on this stack
   next_step next;
 
+  /// Appends a message for `target`, which lives at least as long as it is staged.
+  void stage_for(process& target, message* m) noexcept;
   /// Appends an effect; it is applied in order at commit, or discarded.
   void stage(message* m) noexcept {
     m->next = nullptr;
@@ -54,37 +58,28 @@ struct execution {
   /// it for null): an awaited call takes what was queued before it along (P6).
   void flush_to(process& target, const message* last) noexcept;
   /// At commit: everything leaves, in order.
-  void publish() noexcept;
+  void publish() noexcept {
+    if (staged_ != nullptr) publish_staged();
+  }
   /// P2: it never happened.
   void discard() noexcept;
   /// Moves what is staged (a coroutine changes its stack).
   [[nodiscard]] bool empty() const noexcept { return staged_ == nullptr; }
 
  private:
+  void publish_staged() noexcept;
+  void let_target_go() noexcept;
+
   message* staged_ = nullptr;
   message** staged_end_ = &staged_;
+  /// The first target is held once, whatever is staged for it; others once a message.
+  process* held_target_ = nullptr;
   bool holds_places_ = false;
 };
 
 /// The callback that runs on this thread; null on a foreign thread.
 [[nodiscard]] execution* current_execution() noexcept;
 void set_current_execution(execution* e) noexcept;
-
-/// Makes `e` current for a scope.
-class execution_scope {
- public:
-  explicit execution_scope(execution& e) noexcept : outer_{current_execution()} {
-    e.outer = outer_;
-    e.depth = outer_ == nullptr ? 0 : outer_->depth + 1;
-    set_current_execution(&e);
-  }
-  execution_scope(const execution_scope&) = delete;
-  execution_scope& operator=(const execution_scope&) = delete;
-  ~execution_scope() { set_current_execution(outer_); }
-
- private:
-  execution* outer_;
-};
 
 /// For code of the user's that a server's thread happens to run, but that is part of no callback:
 /// what it sends leaves at once.

@@ -46,6 +46,9 @@ struct message_type {
   void (*fail)(message& m, call_error error) noexcept;
   /// call, at the commit: the stored answer leaves; a from<T> may answer from now on.
   void (*finish)(message& m) noexcept = nullptr;
+  /// call, handled on its caller's own thread: finish() and release() in one, for the two sides are
+  /// one. Null: the answer may come from elsewhere.
+  void (*finish_here)(message& m) noexcept = nullptr;
   /// A fresh message with the same payload, for replay. Null: cannot be replayed.
   message* (*revive)(message& m) = nullptr;
   /// The handler takes a from<T>: no answer at commit is no mistake.
@@ -57,7 +60,7 @@ struct message_type {
 struct message {
   message* next = nullptr;
   const message_type* type;
-  /// While staged in an outbox: where it is to go (one reference is held).
+  /// While staged in an outbox: where it is to go.
   process* target = nullptr;
   /// When its sender stops waiting; max = never. Expired messages are skipped.
   time_point deadline = time_point::max();
@@ -65,6 +68,8 @@ struct message {
   std::uint32_t attempts = 0;
   /// It has a place in a limited mailbox, given back when its turn comes.
   bool counted = false;
+  /// While staged: it holds a reference to its target of its own.
+  bool holds_target = false;
 
   explicit message(const message_type& t) noexcept : type{&t} {}
   message(const message&) = delete;

@@ -259,6 +259,7 @@ class call_message final : public message,
       of(m).request::fail(call_error{call_errc::not_answered});
     }
   }
+  static void finish_it_here(message& m) noexcept { of(m).request::finish_here(); }
   /// Nobody waits for the answer of a replay.
   static message* revive_it(message& m) { return new call_message{std::move(of(m).payload_), 1}; }
   void destroy() noexcept override { delete this; }
@@ -270,6 +271,7 @@ class call_message final : public message,
                                             .release = &release_one,
                                             .fail = &fail_it,
                                             .finish = &finish_it,
+                                            .finish_here = later ? nullptr : &finish_it_here,
                                             .revive = &revive_it,
                                             .answers_later = later,
                                             .coroutine = is_task<returned>};

@@ -48,6 +48,12 @@ class process {
   /// RETURNS: false, the message is still the caller's, if the process has ended.
   [[nodiscard]] bool push(message* m) noexcept;
 
+  /// As push() of a row of messages, linked from `newest` to `oldest`.
+  /// REQUIRES: one message only if one_by_one(); a reference of the caller's.
+  [[nodiscard]] bool push_row(message* newest, message& oldest) noexcept;
+  /// Its mailbox must see each message for itself.
+  [[nodiscard]] bool one_by_one() const noexcept { return locked_ != nullptr; }
+
   /// As push(), and lets the process know that it should look before its next message.
   [[nodiscard]] bool push_urgent(message* m) noexcept {
     // ORDER: release pairs with the acquire exchange in take_urgent(): seen before or with `m`;
@@ -114,6 +120,8 @@ class process {
 
   /// RETURNS: true if idle now: the claim is gone and *this may be, too.
   [[nodiscard]] bool try_go_idle() noexcept;
+  /// Puts a row of messages, linked from the newest on, at the end of the private queue.
+  void queue_arrived(message* newest) noexcept;
   /// Moves what has arrived into the private queue. RETURNS: false if nothing had.
   bool take_arrived() noexcept;
   [[nodiscard]] bool take_urgent() noexcept {
