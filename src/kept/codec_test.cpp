@@ -140,7 +140,7 @@ TEST(codec, KeptContainersSurviveTheRoundTrip) {
     dice d{seed};
     kept_world w;
     for (int n = 0; n < 200; ++n) change_world(w, d);
-    const auto got = decode<kept_world>(encode(w));
+    const auto got = decode_world(encode_world(w));
     ASSERT_TRUE(got) << got.error().text;
     EXPECT_EQ(dump(*got, true), dump(w, true));
   }
@@ -314,7 +314,7 @@ TEST(codec, RandomBytesAreNeverACrash) {
     dice d{seed};
     auto input = bytes({0x83, 0x01, 0x00});
     for (int n = d.below(100); n > 0; --n) input.push_back(static_cast<std::byte>(d.below(256)));
-    (void)decode<kept_world>(input);
+    (void)decode_world(input);
     (void)decode<everything>(input);
   }
 }
@@ -339,8 +339,8 @@ class deltas : public ::testing::Test {
     before_ = dump(target_.value(), true);
   }
 
-  detail::kept_state<kept_world> source_{kept_world{}};
-  detail::kept_state<kept_world> target_{kept_world{}};
+  world_state source_;
+  world_state target_;
   std::vector<std::byte> delta_;
   std::string before_;
 };
@@ -360,7 +360,7 @@ TEST_F(deltas, WithAnyBitFlippedAreAppliedWholeOrNotAtAll) {
   for (std::size_t bit = 0; bit < delta_.size() * 8; ++bit) {
     auto flipped = delta_;
     flipped[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
-    detail::kept_state<kept_world> target{target_.value()};
+    world_state target{target_.value()};
     allocations.largest = 0;
     const auto applied = apply_delta(target, flipped);
     EXPECT_LT(allocations.largest, 100'000U) << bit;

@@ -324,7 +324,7 @@ TEST(kept_state, AStateThatIsAKeptContainerRollsBack) {
 }
 
 TEST(kept_state, MayBeDestroyedInTheMiddleOfACallback) {
-  kept_state<kept_world> s{kept_world{}};
+  world_state s;
   dice d{1};
   s.begin();
   for (int n = 0; n < 200; ++n) change_world(s.value(), d);

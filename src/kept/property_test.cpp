@@ -12,7 +12,7 @@
 namespace peeper::test {
 namespace {
 
-using state = detail::kept_state<kept_world>;
+using state = world_state;
 
 struct poison : std::runtime_error {
   poison() : std::runtime_error("poison") {}
@@ -35,7 +35,7 @@ TEST(kept_property, RollbackAndCommitFollowTheModel) {
   for (const std::uint64_t seed : seeds(1, 60)) {
     SCOPED_TRACE("PEEPER_SEED=" + std::to_string(seed));
     dice d{seed};
-    state s{kept_world{}};
+    state s;
     std_world model;
     const bool deltas = d.one_in(2);
     s.record_deltas(deltas);
@@ -69,9 +69,9 @@ TEST(kept_property, StateIsTheReplayOfItsDeltas) {
   for (const std::uint64_t seed : seeds(1000, 60)) {
     SCOPED_TRACE("PEEPER_SEED=" + std::to_string(seed));
     dice d{seed};
-    state s{kept_world{}};
-    state follower{kept_world{}};
-    state second{kept_world{}};
+    state s;
+    state follower;
+    state second;
     s.record_deltas(true);
     follower.record_deltas(true);
     for (int round = 0; round < 80; ++round) {
@@ -106,8 +106,8 @@ TEST(kept_property, AnExceptionInModifyLeavesNoTraceOfIt) {
   for (const std::uint64_t seed : seeds(2000, 60)) {
     SCOPED_TRACE("PEEPER_SEED=" + std::to_string(seed));
     dice d{seed};
-    state s{kept_world{}};
-    state follower{kept_world{}};
+    state s;
+    state follower;
     s.record_deltas(true);
     for (int round = 0; round < 60; ++round) {
       const std::string before = dump(s.value(), true);
@@ -169,7 +169,7 @@ TEST(kept_property, AnExceptionAnywhereInsideNestedChangesRollsBackExactly) {
   for (const std::uint64_t seed : seeds(3000, 200)) {
     SCOPED_TRACE("PEEPER_SEED=" + std::to_string(seed));
     dice d{seed};
-    state s{kept_world{}};
+    state s;
     s.record_deltas(d.one_in(2));
     auto& w = s.value();
     for (int round = 0; round < 20; ++round) {
@@ -221,7 +221,7 @@ TEST(kept_property, NoAllocationThatFailsBreaksTheStrongGuarantee) {
   for (const std::uint64_t seed : seeds(4000, 40)) {
     SCOPED_TRACE("PEEPER_SEED=" + std::to_string(seed));
     dice setup{seed};
-    state s{kept_world{}};
+    state s;
     s.record_deltas(setup.one_in(2));
     s.begin();
     for (int n = 0; n < 40; ++n) change_world(s.value(), setup);
@@ -276,8 +276,8 @@ TEST(kept_property, AnOperationThatMeetsBadAllocHasNotHappened) {
   for (const std::uint64_t seed : seeds(5000, 30)) {
     SCOPED_TRACE("PEEPER_SEED=" + std::to_string(seed));
     dice d{seed};
-    state s{kept_world{}};
-    state follower{kept_world{}};
+    state s;
+    state follower;
     s.record_deltas(true);
     for (int round = 0; round < 12; ++round) {
       const std::string before = dump(s.value(), true);

@@ -8,11 +8,13 @@
 #include <cstdint>
 #include <cstdlib>
 #include <deque>
+#include <expected>
 #include <map>
 #include <memory>
 #include <optional>
 #include <random>
 #include <set>
+#include <span>
 #include <sstream>
 #include <string>
 #include <unordered_map>
@@ -502,5 +504,44 @@ void change_world(world<Kind>& w, dice& d) {
       }
   }
 }
+
+// ---------------------------------------------------------------------------- compiled once
+
+// A state with everything in it takes long to compile, so tests use it through these, which
+// test_world_test.cpp defines. They are preferred to the templates above.
+
+void change_world(kept_world& w, dice& d);
+void change_shape(shape<kept_kind>& s, dice& d);
+void change_item(item<kept_kind>& i, dice& d);
+std::string dump(const kept_world& w, bool exact);
+std::vector<std::byte> encode_world(const kept_world& w);
+std::expected<kept_world, decode_error> decode_world(std::span<const std::byte> bytes);
+
+/// detail::kept_state<kept_world>.
+class world_state {
+ public:
+  world_state();
+  explicit world_state(const kept_world& initial);
+  ~world_state();
+  world_state(const world_state&) = delete;
+  world_state& operator=(const world_state&) = delete;
+
+  kept_world& value();
+  void begin();
+  void prepare();
+  bool commit();
+  void rollback();
+  void record_deltas(bool on);
+  std::span<const std::byte> last_delta() const;
+  /// Applies a delta in a transaction of its own that is rolled back.
+  bool try_delta(std::span<const std::byte> delta);
+
+ private:
+  friend std::expected<void, decode_error> apply_delta(world_state& state,
+                                                       std::span<const std::byte> delta);
+  std::unique_ptr<detail::kept_state<kept_world>> state_;
+};
+using peeper::apply_delta;
+std::expected<void, decode_error> apply_delta(world_state& state, std::span<const std::byte> delta);
 
 }  // namespace peeper::test
