@@ -249,9 +249,9 @@ PEEPER_SIM_TEST(better_than_peeper_0_3_1, Row18_ACallToAStoppedOrUnknownServerIs
   EXPECT_EQ(sim.now(), time_point{}) << "Peeper: spins for ever, whatever the time-out";
 }
 
-// --- Row 19: what a message costs, counted (in steps, copies and comparisons), not timed
+// --- Row 19: what a message costs, counted (in steps and copies), not timed
 
-/// Counts each time that somebody copies or compares it.
+/// Counts each time that somebody copies it.
 struct counted {
   int value = 0;
   static inline std::uint64_t touched = 0;
