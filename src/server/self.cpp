@@ -67,9 +67,9 @@ void stop_monitor(std::uint64_t id) noexcept {
   branch* self = current_branch();
   if (self == nullptr) return;
   at_commit([watcher = process_ptr<branch>{self}, id] {
-    const pid watched = watcher->stop_watching(id);
+    const auto watched = watcher->stop_watching(id);
     if (!watched) return;
-    if (const process_ptr<process> p = find_process(watched)) {
+    if (const process_ptr<process> p = find_process(*watched)) {
       static_cast<branch&>(*p).unwatch(id);
     }
   });

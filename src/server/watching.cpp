@@ -68,12 +68,12 @@ void branch::start_watching(std::uint64_t id, pid watched) {
   e.watching.emplace_back(id, watched);
 }
 
-pid branch::stop_watching(std::uint64_t id) noexcept {
+std::optional<pid> branch::stop_watching(std::uint64_t id) noexcept {
   process_extras* e = extras_if_any();
-  if (e == nullptr) return {};
+  if (e == nullptr) return std::nullopt;
   const std::lock_guard lock{e->mutex};
   const auto found = std::ranges::find(e->watching, id, &std::pair<std::uint64_t, pid>::first);
-  if (found == e->watching.end()) return {};
+  if (found == e->watching.end()) return std::nullopt;
   const pid watched = found->second;
   e->watching.erase(found);
   return watched;

@@ -13,13 +13,32 @@
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
+#include <expected>
+#include <ostream>
 #include <string>
+#include <type_traits>
 
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
 
 #include <peeper/peeper.hpp>
 #include <peeper/sim.hpp>
+
+namespace peeper {
+
+/// So that a failure shows what the call answered.
+template <class T>
+void PrintTo(const std::expected<T, call_error>& r, std::ostream* out) {
+  if (!r) {
+    *out << r.error().what();
+  } else if constexpr (std::is_void_v<T>) {
+    *out << "ok";
+  } else {
+    *out << testing::PrintToString(*r);
+  }
+}
+
+}  // namespace peeper
 
 namespace peeper::test {
 

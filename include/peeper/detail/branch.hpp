@@ -22,6 +22,7 @@
 #include <expected>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <typeinfo>
@@ -117,8 +118,8 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   void watch(std::uint64_t monitor_id, pid watched, branch& watcher) noexcept;
   void unwatch(std::uint64_t monitor_id) noexcept;
   void start_watching(std::uint64_t monitor_id, pid watched);
-  /// RETURNS: what it watched; empty if the monitor was over (its DOWN is stale then).
-  [[nodiscard]] pid stop_watching(std::uint64_t monitor_id) noexcept;
+  /// RETURNS: what it watched; nothing if the monitor was over (its DOWN is stale then).
+  [[nodiscard]] std::optional<pid> stop_watching(std::uint64_t monitor_id) noexcept;
   static void link(branch& a, branch& b) noexcept;
   static void unlink(branch& a, branch& b) noexcept;
   void remove_link(pid other) noexcept;
