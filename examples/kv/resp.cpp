@@ -306,48 +306,55 @@ void reply_parser::feed(std::string_view bytes) {
 }
 
 std::optional<reply> reply_parser::next() {
-  if (broken_ || consumed_ == buffer_.size()) return std::nullopt;
-  std::size_t position = consumed_;
-  auto found = read(position, 0);
-  if (found) consumed_ = position;
-  return found;
+  while (auto found = read_one()) {
+    // An array goes on until it is full; then it is an element of the one around it, if any.
+    if (found->type == reply::kind::array && found->number > 0) {
+      open_.push_back(std::move(*found));
+      continue;
+    }
+    found->number = found->type == reply::kind::integer ? found->number : 0;
+    while (!open_.empty()) {
+      reply& around = open_.back();
+      around.elements.push_back(std::move(*found));
+      if (std::cmp_less(around.elements.size(), around.number)) break;
+      around.number = 0;
+      found = std::move(around);
+      open_.pop_back();
+      if (open_.empty()) return found;
+    }
+    if (open_.empty()) return found;
+  }
+  return std::nullopt;
 }
 
-std::optional<reply> reply_parser::read(std::size_t& position, int depth) {
-  constexpr int depth_max = 8;
-  const std::size_t end = buffer_.find("\r\n", position);
+/// The next value, of an array only its head: how many elements, as its number.
+std::optional<reply> reply_parser::read_one() {
+  constexpr std::size_t depth_max = 8;
+  const std::size_t end = buffer_.find("\r\n", consumed_);
   if (end == std::string::npos || broken_) return std::nullopt;
-  const std::string_view line = std::string_view(buffer_).substr(position, end - position);
-  if (line.empty() || depth > depth_max) {
-    broken_ = true;
-    return std::nullopt;
+  const std::string_view line = std::string_view(buffer_).substr(consumed_, end - consumed_);
+  const std::size_t after = end + line_end.size();
+  const std::string_view rest = line.empty() ? line : line.substr(1);
+  const char kind = line.empty() ? '\0' : line[0];
+  if (kind == '+' || kind == '-') {
+    consumed_ = after;
+    return reply{kind == '+' ? reply::kind::simple : reply::kind::error, 0, std::string(rest), {}};
   }
-  const std::string_view rest = line.substr(1);
-  position = end + line_end.size();
-  if (line[0] == '+') return reply{reply::kind::simple, 0, std::string(rest), {}};
-  if (line[0] == '-') return reply{reply::kind::error, 0, std::string(rest), {}};
-
   const auto number = parse_integer(rest);
-  if (!number || (line[0] != ':' && line[0] != '$' && line[0] != '*')) {
+  if (!number || (kind != ':' && kind != '$' && kind != '*') || open_.size() > depth_max) {
     broken_ = true;
     return std::nullopt;
   }
-  if (line[0] == ':') return reply{reply::kind::integer, *number, {}, {}};
+  if (kind == '$' && *number >= 0) {
+    const auto length = static_cast<std::size_t>(*number);
+    if (buffer_.size() - after < length + line_end.size()) return std::nullopt;
+    consumed_ = after + length + line_end.size();
+    return reply{reply::kind::bulk, 0, buffer_.substr(after, length), {}};
+  }
+  consumed_ = after;
+  if (kind == ':') return reply{reply::kind::integer, *number, {}, {}};
   if (*number < 0) return reply{};
-  const auto length = static_cast<std::size_t>(*number);
-  if (line[0] == '$') {
-    if (buffer_.size() - position < length + line_end.size()) return std::nullopt;
-    reply bulk{reply::kind::bulk, 0, buffer_.substr(position, length), {}};
-    position += length + line_end.size();
-    return bulk;
-  }
-  reply array{reply::kind::array, 0, {}, {}};
-  for (std::size_t i = 0; i < length; ++i) {
-    auto element = read(position, depth + 1);
-    if (!element) return std::nullopt;
-    array.elements.push_back(std::move(*element));
-  }
-  return array;
+  return reply{reply::kind::array, *number, {}, {}};
 }
 
 std::optional<std::int64_t> parse_integer(std::string_view text) {

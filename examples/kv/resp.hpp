@@ -172,10 +172,11 @@ class reply_parser {
   [[nodiscard]] bool broken() const { return broken_; }
 
  private:
-  std::optional<reply> read(std::size_t& position, int depth);
+  std::optional<reply> read_one();
 
   std::string buffer_;
   std::size_t consumed_ = 0;
+  std::vector<reply> open_;  // arrays that are not full yet, each an element of the one before
   bool broken_ = false;
 };
 

@@ -2,6 +2,7 @@
 #include "resp.hpp"
 
 #include <limits>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -271,6 +272,24 @@ TEST(reply_parser, ReadsWhatTheWriterWroteHoweverItIsSplit) {
     ASSERT_EQ(text, "[\"key\", [], [(integer) -5, (nil)]];(error) ERR no;OK;") << "cut " << cut;
     ASSERT_FALSE(parser.broken());
   }
+}
+
+TEST(reply_parser, ReadsALargeArrayInTimeThatGrowsWithIt) {
+  constexpr std::size_t elements = 200'000;
+  std::string wire;
+  reply_writer writer(wire);
+  writer.array(elements);
+  for (std::size_t i = 0; i < elements; ++i) writer.bulk("element");
+  // In 25,000 pieces: to start again with each would take minutes.
+  reply_parser parser;
+  std::optional<reply> found;
+  for (std::size_t at = 0; at < wire.size(); at += 100) {
+    ASSERT_FALSE(found.has_value());
+    parser.feed(std::string_view(wire).substr(at, 100));
+    found = parser.next();
+  }
+  ASSERT_TRUE(found.has_value());
+  EXPECT_EQ(found->elements.size(), elements);
 }
 
 TEST(reply_parser, SaysSoWhenTheStreamIsNotReplies) {
