@@ -43,6 +43,12 @@ concept call_message_type = requires { typename M::reply; };
 
 template <class M>
 struct reply_of_impl {
+  static_assert(call_message_type<M>,
+                "this message is not a call: give it `using reply = ...;`, or cast it");
+  using type = void;
+};
+template <call_message_type M>
+struct reply_of_impl<M> {
   using type = typename M::reply;
 };
 template <class M>
