@@ -147,6 +147,11 @@ void change_log::check_reachable(const void* container) const noexcept {
   std::abort();
 }
 
+void change_log::open(open_element& element) noexcept {
+  element.outer = open_;
+  open_ = &element;
+}
+
 bool change_log::is_open(const void* container) const noexcept {
   for (const open_element* e = open_; e != nullptr; e = e->outer) {
     if (e->container == container) return true;

@@ -251,10 +251,9 @@ class change_log {
 
   // Elements handed out by modify().
 
-  void open(open_element& element) noexcept {
-    element.outer = open_;
-    open_ = &element;
-  }
+  /// Not inline: g++ 12 would warn that the address of a local variable stays in the log. It does
+  /// not: close() is called by the destructor of what owns it.
+  void open(open_element& element) noexcept;
   void close(const open_element& element) noexcept { open_ = element.outer; }
   [[nodiscard]] bool nothing_open() const noexcept { return open_ == nullptr; }
   /// Whether an element of `container` is handed out.
