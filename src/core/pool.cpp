@@ -120,7 +120,7 @@ struct thread_cache {
   enum class phase : std::uint8_t { unused, open, over } now;
 };
 
-constexpr thread_cache new_thread_cache() {
+constexpr thread_cache new_thread_cache() noexcept {
   thread_cache c{};
   c.current.fill(closed_magazine);
   return c;

@@ -149,8 +149,7 @@ time_point deadline_for(const branch* target, duration limit) noexcept {
   return deadline_after(now, limit);
 }
 
-default_limit::default_limit(const branch* target) noexcept
-    : deadline{time_point::max()}, patient{true} {
+default_limit::default_limit(const branch* target) noexcept {
   if (target == nullptr) return;
   // The coarse clock lags by milliseconds, which nobody can tell in 5 s.
   const time_point now = env_of(*target).coarse_now();

@@ -279,8 +279,8 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
 /// that the running callback handles.
 struct default_limit {
   explicit default_limit(const branch* target) noexcept;
-  time_point deadline;
-  bool patient;  ///< there is time enough for the callback to run on the caller's thread
+  time_point deadline = time_point::max();
+  bool patient = true;  ///< there is time enough for the callback to run on the caller's thread
 };
 /// Callers with less time than this must be able to leave: no callback runs on their thread.
 inline constexpr duration patience_min = std::chrono::seconds{1};
