@@ -63,7 +63,6 @@ struct watcher {
   struct state {
     strings seen;
     std::uint64_t last = 0;
-    friend bool operator==(const state&, const state&) = default;
   };
   scoped_monitor scope;
 
