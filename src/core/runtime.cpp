@@ -90,9 +90,12 @@ bool runtime_core::adopt(branch& child) noexcept {
 }
 
 void runtime_core::child_ended(branch& child) noexcept {
-  shard& s = shard_of(child);
-  const std::lock_guard lock{s.mutex};
-  s.children.erase(s.children.iterator_to(child));
+  {
+    shard& s = shard_of(child);
+    const std::lock_guard lock{s.mutex};
+    s.children.erase(s.children.iterator_to(child));
+  }
+  if (shutting_down()) env_->unpark(child_has_ended_);
 }
 
 std::size_t runtime_core::child_count() const noexcept {
@@ -129,6 +132,19 @@ std::expected<void, shutdown_error> runtime_core::shutdown(duration limit) {
     if (wait_for_request(*this, *r, killed_until)) continue;
     stuck.servers.push_back(child->display_name());
   }
+  // Who has taken nothing more, or answered at its end, may still be putting its things away.
+  while (stuck.servers.empty() && child_count() != 0) {
+    if (sched().block(child_has_ended_, give_up)) continue;
+    for (const auto& child : children) {
+      if (child->closed()) continue;
+      stuck.servers.push_back(child->display_name());
+    }
+    if (stuck.servers.empty() && child_count() != 0) {
+      stuck.servers.emplace_back("a server that is ending");
+    }
+    break;
+  }
+  env_->unpark(child_has_ended_);  // for another shutdown() that waits, too
   if (stuck.servers.empty()) return {};
   return std::unexpected{std::move(stuck)};
 }

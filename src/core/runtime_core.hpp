@@ -81,6 +81,7 @@ class runtime_core {
   timer_service timers_;
   std::unique_ptr<scheduler> scheduler_;
   std::atomic<bool> shutting_down_{false};
+  parker child_has_ended_;  ///< while shutting down
   std::atomic<std::uint64_t> next_start_order_{1};
   std::array<shard, shard_count> shards_;
 

@@ -745,6 +745,7 @@ void branch::system_exit_signal(pid from, const exit_reason& reason) noexcept {
 
 void branch::system_shutdown() noexcept {
   const exit_reason reason{exit_kind::shutdown};
+  cut_off(reason);  // terminate is shown what is committed
   // OTP: terminate runs for the parent's exit only if exits are trapped.
   if (traps_exits_ && phase_ == phase::running) run_terminate(reason);
   end(reason);
@@ -769,12 +770,7 @@ void branch::system_resume() noexcept {
 void branch::end(const exit_reason& reason) noexcept {
   if (phase_ == phase::ended) return;
   phase_ = phase::ended;
-  if (const std::unique_ptr<suspended_callback> over = std::move(awaiting_)) {
-    destroy_coroutine(*over);
-    over->ex.discard();
-    if (over->ex.mutating) state_rollback();
-    drop(over->ex.current, reason);
-  }
+  cut_off(reason);
   destroy_worker();
   release_name();
   close();
@@ -802,6 +798,17 @@ void branch::end(const exit_reason& reason) noexcept {
     const std::lock_guard lock{limit_->mutex};
     for (parker* p : limit_->waiting) runtime_->env().unpark(*p);
     limit_->waiting.clear();
+  }
+}
+
+/// A callback that awaits never comes to its commit.
+void branch::cut_off(const exit_reason& reason) noexcept {
+  if (const std::unique_ptr<suspended_callback> over = std::move(awaiting_)) {
+    destroy_coroutine(*over);
+    over->ex.discard();
+    if (over->ex.mutating) state_rollback();
+    if (more_ && more_->dictionary) more_->dictionary->rollback();
+    drop(over->ex.current, reason);
   }
 }
 

@@ -302,6 +302,30 @@ PEEPER_SIM_TEST(coroutine, IsEndedByTheRuntimesShutdown) {
   EXPECT_EQ(gone, 1);
 }
 
+PEEPER_SIM_TEST(coroutine, ThatIsCutOffByAShutdownIsUndoneBeforeTerminateLooks) {
+  struct trapping {
+    using state = int;
+    ref<counter> source;
+    int* last_seen;
+    task<int> handle_call(get, state& n) {
+      n = -1;
+      co_return (co_await source.ask(add_and_get{}, infinity)).value_or(0);
+    }
+    void handle_cast(add, const state&) { trap_exit(true); }
+    void terminate(const exit_reason&, const state& n) { *last_seen = n; }
+  };
+  const auto source = start<counter>(rt).value();
+  int last_seen = 0;
+  const auto t = start<trapping>(rt, {.state = 7}, source, &last_seen).value();
+  t.cast(add{});
+  ASSERT_TRUE(suspend(source));
+  auto asked = t.ask(get{}, infinity);
+  sim.run();
+  EXPECT_TRUE(rt.shutdown());
+  EXPECT_EQ(last_seen, 7);
+  EXPECT_EQ(outcome(asked.get()), "stopped");
+}
+
 PEEPER_SIM_TEST(coroutine, MayStopItsServer) {
   const auto source = start<counter>(rt).value();
   const auto c = start<client>(rt, {}, source).value();

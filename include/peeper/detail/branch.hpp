@@ -218,6 +218,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   void end(const exit_reason& reason) noexcept;
   void drop(message* m, const exit_reason& reason) noexcept;
   void release_name() noexcept;
+  void cut_off(const exit_reason& reason) noexcept;
   void notify_watchers(pid dead, const exit_reason& reason) noexcept;
   void notify_links(const exit_reason& reason) noexcept;
   void arm_timeout(duration after) noexcept;
