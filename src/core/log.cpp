@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <memory>
 
+#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <peeper/detail/assert.hpp>
@@ -22,10 +23,21 @@ spdlog::level::level_enum to_spdlog(log_level level) noexcept {
   return spdlog::level::err;
 }
 
-/// Looked up each time: the program may register its logger at any moment. Log lines are rare.
+/// Looked up each time: the program may register, or drop, a logger at any moment. Log lines are
+/// rare. One that we make is registered, so that the program's global level and pattern reach it.
 std::shared_ptr<spdlog::logger> logger() {
-  if (auto own = spdlog::get("peeper")) return own;
-  return spdlog::default_logger();
+  static constexpr auto name = "peeper";
+  if (auto registered = spdlog::get(name)) return registered;
+  // Never standard output: that is the program's own, and may be read by another program.
+  auto made = std::make_shared<spdlog::logger>(
+      name, std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+  try {
+    spdlog::initialize_logger(made);  // registers it, unless the program has switched that off
+    if (!spdlog::get(name)) spdlog::register_logger(made);
+  } catch (const spdlog::spdlog_ex&) {  // another thread, or the program, has been faster
+    if (auto registered = spdlog::get(name)) return registered;
+  }
+  return made;
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The library's log lines: through spdlog's logger "peeper" if the program has registered one,
-/// else through its default logger. Logging never throws.
+/// The library's log lines: through spdlog's logger "peeper". If the program has not registered
+/// one, the first line does: it writes to standard error. Logging never throws.
 #pragma once
 
 #include <string_view>

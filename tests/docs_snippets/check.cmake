@@ -7,8 +7,6 @@ if(NOT result EQUAL 0)
 endif()
 if(EXISTS "${expected_file}")
   file(READ "${expected_file}" expected)
-  # The log of the library goes to stdout too, with times in it: its lines are not part of the page.
-  string(REGEX REPLACE "\\[[0-9][0-9][0-9][0-9]-[0-9-]+ [0-9:.]+\\] [^\n]*\n" "" output "${output}")
   string(STRIP "${expected}" expected)
   string(STRIP "${output}" output)
   if(NOT output STREQUAL expected)

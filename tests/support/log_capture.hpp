@@ -19,11 +19,12 @@ class log_capture {
     auto sink = std::make_shared<spdlog::sinks::ostream_sink_mt>(text_);
     auto logger = std::make_shared<spdlog::logger>("peeper", std::move(sink));
     logger->set_level(spdlog::level::debug);
+    spdlog::drop("peeper");  // the one that the library makes when there is none
     spdlog::register_logger(std::move(logger));
   }
   log_capture(const log_capture&) = delete;
   log_capture& operator=(const log_capture&) = delete;
-  ~log_capture() { spdlog::drop("peeper"); }
+  ~log_capture() { spdlog::drop("peeper"); }  // the library makes its own again
 
   /// REQUIRES: nobody logs just now.
   [[nodiscard]] std::string text() const { return text_.str(); }
