@@ -208,6 +208,18 @@ PEEPER_SIM_TEST(a_kill_in_init, OfARestartCountsOnceAndIsTriedAgain) {
   EXPECT_EQ(statistics_of(c).value().crashes, 2U);
 }
 
+PEEPER_SIM_TEST(a_kill_in_init, UndoesWhatThatInitSent_P2_P5) {
+  const auto d = new_diary(sim);
+  const auto l = start<listener>(rt).value();
+  const auto c = start<subject>(rt, {}, d, l).value();
+  sim.kill_at("init.done");
+  kill(worker_of(c));
+  sim.run();
+  EXPECT_EQ(d->starts.size(), 3U) << "the first, the one that was killed, the one after it";
+  EXPECT_EQ(heard_by(l), (lines{"init", "init"})) << "the killed one sent nothing";
+  EXPECT_EQ(d->lines, (lines{"started with 100", "started with 100"})) << "and continued nothing";
+}
+
 /// Its continuation cannot bear the kept state: each new worker crashes before it commits.
 struct fragile {
   using state = int;
