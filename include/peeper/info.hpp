@@ -7,7 +7,10 @@
 ///     void handle_info(peeper::any_message m, state&)     { if (auto* t = m.get<tick>()) ... }
 #pragma once
 
+#include <compare>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <typeinfo>
 #include <utility>
@@ -17,10 +20,12 @@
 
 namespace peeper {
 
-/// Names one monitor. A plain value: it may be kept in the state, and then lasts like the monitor.
+/// Names one monitor. A plain value: it may be kept in the state, also as a key, and then lasts
+/// like the monitor. Ordered by age.
 struct monitor_id {
   std::uint64_t value = 0;
-  friend bool operator==(monitor_id, monitor_id) = default;
+  friend constexpr bool operator==(monitor_id, monitor_id) noexcept = default;
+  friend constexpr auto operator<=>(monitor_id, monitor_id) noexcept = default;
 };
 
 /// What was monitored has ended (OTP's DOWN). Arrives once.
@@ -62,3 +67,10 @@ class any_message {
 };
 
 }  // namespace peeper
+
+template <>
+struct std::hash<peeper::monitor_id> {
+  std::size_t operator()(peeper::monitor_id id) const noexcept {
+    return std::hash<std::uint64_t>{}(id.value);
+  }
+};

@@ -12,6 +12,10 @@
 /// THREADS: the functions that need a running callback say so; timers may be started from anywhere.
 #pragma once
 
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -24,10 +28,12 @@
 
 namespace peeper {
 
-/// Names one timer of a server. A plain value: it may be kept in the state.
+/// Names one timer of a server. A plain value: it may be kept in the state, also as a key. The
+/// order is one, but says nothing.
 struct timer_id {
   std::uint64_t value = 0;
-  friend bool operator==(timer_id, timer_id) = default;
+  friend constexpr bool operator==(timer_id, timer_id) noexcept = default;
+  friend constexpr auto operator<=>(timer_id, timer_id) noexcept = default;
 };
 
 namespace detail {
@@ -176,3 +182,10 @@ bool send(pid target, M value) {
 }
 
 }  // namespace peeper
+
+template <>
+struct std::hash<peeper::timer_id> {
+  std::size_t operator()(peeper::timer_id id) const noexcept {
+    return std::hash<std::uint64_t>{}(id.value);
+  }
+};
