@@ -19,12 +19,13 @@ std::string status::to_string() const {
       "server {} ({})\n"
       "  phase      {}\n"
       "  processes  {} {} {}\n"
-      "  handled {}, crashes {}, restarts {}, poison {}, queued {}, expired {}, unexpected {}, "
-      "dropped {}\n"
+      "  handled {}, crashes {}, restarts {} (keeper {}, supervisor {}), poison {}, queued {}, "
+      "expired {}, unexpected {}, dropped {}\n"
       "  state      {}\n",
       name, server, phase, peeper::to_string(supervisor), peeper::to_string(keeper),
-      peeper::to_string(worker), counts.handled, counts.crashes, counts.restarts, counts.poison,
-      counts.queued, counts.expired, counts.unexpected, counts.dropped, state);
+      peeper::to_string(worker), counts.handled, counts.crashes, counts.restarts,
+      counts.keeper_restarts, counts.supervisor_restarts, counts.poison, counts.queued,
+      counts.expired, counts.unexpected, counts.dropped, state);
 }
 
 namespace detail {

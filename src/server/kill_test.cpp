@@ -2,6 +2,7 @@
 /// \file
 /// kill: the worker, the keeper, both in either order, the supervisor, the server; at every moment
 /// a worker can be in: idle, in a callback, waiting in a coroutine or in a call, restarting.
+#include <array>
 #include <latch>
 #include <memory>
 #include <stdexcept>
@@ -308,6 +309,64 @@ PEEPER_SIM_TEST(killing, AWorkerThatWaitsInACallFencesItOffWhenItComesBack_P5) {
   EXPECT_EQ(told.error().code(), call_errc::crashed);
   EXPECT_EQ(c.call(get{}), 0);
   EXPECT_EQ(statistics_of(c).value().restarts, 1U);
+}
+
+/// What the three counts of processes add up to.
+std::uint64_t restarts_counted(const statistics& s) {
+  return s.crashes + s.keeper_restarts - s.supervisor_restarts;
+}
+
+PEEPER_SIM_TEST(killing, IsCountedOnceForEachProcessThatDied_P7) {
+  const auto c = start<counter>(rt).value();
+  const auto counted = [&] {
+    sim.run();
+    const statistics s = statistics_of(c).value();
+    return std::array{s.crashes, s.restarts, s.keeper_restarts, s.supervisor_restarts};
+  };
+  using counts = std::array<std::uint64_t, 4>;
+  EXPECT_EQ(counted(), (counts{0, 0, 0, 0}));
+  EXPECT_TRUE(kill(keeper_of(c)));
+  EXPECT_EQ(counted(), (counts{0, 0, 1, 0})) << "the worker has lived on";
+  EXPECT_TRUE(kill(worker_of(c)));
+  EXPECT_EQ(counted(), (counts{1, 1, 1, 0}));
+  EXPECT_TRUE(kill(supervisor_of(c)));
+  EXPECT_EQ(counted(), (counts{2, 2, 2, 1})) << "it takes both along";
+  c.cast(crash{});
+  EXPECT_EQ(counted(), (counts{3, 3, 2, 1}));
+  EXPECT_NE(status_of(c).value().to_string().find("restarts 3 (keeper 2, supervisor 1)"),
+            std::string::npos);
+}
+
+PEEPER_SIM_TEST(killing, OfWhateverProcessIsCountedByTheRestartIntensity_P7) {
+  const auto c = start<counter>(rt, {.max_restarts = 12}).value();
+  for (unsigned i = 1; i <= 12; ++i) {
+    const pid any[] = {worker_of(c), keeper_of(c), supervisor_of(c)};
+    EXPECT_TRUE(kill(any[sim.choose(3)]));
+    sim.run();
+    const statistics s = statistics_of(c).value();
+    EXPECT_EQ(restarts_counted(s), i);
+    EXPECT_EQ(s.crashes, s.restarts);
+  }
+  EXPECT_TRUE(c.alive());
+  EXPECT_TRUE(kill(keeper_of(c)));
+  sim.run();
+  EXPECT_FALSE(c.alive());
+}
+
+PEEPER_SIM_TEST(killing, OfTheSupervisorDuringABackOffCostsNoWorker) {
+  const auto c = start<counter>(rt, {.backoff = {.min = 10ms, .max = 10ms}}).value();
+  c.cast(crash{});
+  sim.run();
+  EXPECT_TRUE(kill(supervisor_of(c)));
+  sim.run();
+  statistics s = statistics_of(c).value();
+  EXPECT_EQ(s.crashes, 1U);
+  EXPECT_EQ(s.restarts, 0U) << "it is not there yet";
+  EXPECT_EQ(restarts_counted(s), 1U);
+  sim.advance(1s);
+  s = statistics_of(c).value();
+  EXPECT_EQ(s.crashes, 1U);
+  EXPECT_EQ(s.restarts, 1U);
 }
 
 PEEPER_SIM_TEST(killing, BetweenACallbackAndItsContinuationLosesNeither_P1_P3) {

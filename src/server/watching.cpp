@@ -150,6 +150,9 @@ statistics branch::system_statistics() const noexcept {
   s.handled = handled_;
   s.crashes = crashes_;
   s.restarts = restarts_;
+  // Each of them is replaced in the moment it dies, so its generation is the count.
+  s.keeper_restarts = generation_of(process_role::keeper) - first_generation_;
+  s.supervisor_restarts = generation_of(process_role::supervisor) - first_generation_;
   s.poison = more_ ? more_->poison.size() : 0;
   s.expired = expired_;
   s.unexpected = unexpected_;
