@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "servers.hpp"
+#include "workload.hpp"
 
 namespace {
 
@@ -17,17 +18,19 @@ using bench::report;
 void foreign_to_idle(report& r) {
   peeper::runtime rt;
   const auto c = bench::started<bench::counter>(rt);
-  const std::size_t n = bench::scaled(500'000);
+  bench::foreign_calls(
+      r, 500'000, [&] { return bench::answer(c, bench::add_and_get{}); }, bench::at_most(500));
+}
+
+/// Without the clock readings of the row above.
+void foreign_mean(report& r) {
+  peeper::runtime rt;
+  const auto c = bench::started<bench::counter>(rt);
   std::int64_t expected = 0;
-  const double mean = bench::ns_each(n, [&] {
-    bench::require(bench::answer(c, bench::add_and_get{}) == ++expected, "calls are handled once");
-  });
-  auto times = bench::ns_one_by_one(n, [&] {
-    bench::require(bench::answer(c, bench::add_and_get{}) == ++expected, "calls are handled once");
-  });
-  r.row("mean", "ns", mean);
-  r.row("p50", "ns", bench::percentile(times, 0.5), bench::at_most(500));
-  r.row("p99", "ns", bench::percentile(times, 0.99));
+  r.row("ns", bench::ns_each(bench::scaled(500'000), [&] {
+          bench::require(bench::answer(c, bench::add_and_get{}) == ++expected,
+                         "calls are handled once");
+        }));
 }
 
 void foreign_read(report& r) {
@@ -41,52 +44,22 @@ void foreign_read(report& r) {
 void foreign_after_pause(report& r) {
   peeper::runtime rt;
   const auto c = bench::started<bench::counter>(rt);
-  std::vector<double> times;
-  std::int64_t expected = 0;
-  for (std::size_t i = 0; i < bench::scaled(50); ++i) {
-    std::this_thread::sleep_for(20ms);
-    const auto begin = bench::clock::now();
-    const std::int64_t got = bench::answer(c, bench::add_and_get{});
-    times.push_back(bench::ns_since(begin));
-    bench::require(got == ++expected, "calls are handled once");
-  }
-  r.row("p50", "ns", bench::percentile(times, 0.5), bench::at_most(1000));
-  r.row("p99", "ns", bench::percentile(times, 0.99));
+  bench::foreign_calls_after_pause(
+      r, [&] { return bench::answer(c, bench::add_and_get{}); }, bench::at_most(1000));
 }
 
 /// Where callers must not run callbacks: to a pool thread and back.
 void foreign_through_pool(report& r) {
   peeper::runtime rt;
   const auto c = bench::started<bench::counter>(rt, {.run_on_caller = false});
-  std::int64_t expected = 0;
-  auto times = bench::ns_one_by_one(bench::scaled(20'000), [&] {
-    bench::require(bench::answer(c, bench::add_and_get{}) == ++expected, "calls are handled once");
-  });
-  r.row("p50", "ns", bench::percentile(times, 0.5));
-  r.row("p99", "ns", bench::percentile(times, 0.99));
+  bench::foreign_calls(r, 20'000, [&] { return bench::answer(c, bench::add_and_get{}); });
 }
 
 void foreign_to_busy(report& r) {
   peeper::runtime rt;
   const auto c = bench::started<bench::counter>(rt);
-  std::atomic<bool> enough{false};
-  std::int64_t of_the_other = 0;
-  std::thread other{[&] {
-    while (!enough.load()) {
-      std::ignore = bench::answer(c, bench::add_and_get{});
-      ++of_the_other;
-    }
-  }};
-  std::int64_t mine = 0;
-  auto times = bench::ns_one_by_one(bench::scaled(100'000), [&] {
-    std::ignore = bench::answer(c, bench::add_and_get{});
-    ++mine;
-  });
-  enough = true;
-  other.join();
-  bench::require(bench::answer(c, bench::get{}) == mine + of_the_other, "calls are handled once");
-  r.row("p50", "ns", bench::percentile(times, 0.5));
-  r.row("p99", "ns", bench::percentile(times, 0.99));
+  bench::foreign_calls_to_busy(
+      r, [&] { return [&] { return bench::answer(c, bench::add_and_get{}); }; });
 }
 
 /// Calls `target` from inside a callback; `done` is answered when it is over.
@@ -110,7 +83,7 @@ struct caller {
   peeper::ref<bench::counter> target_;
 };
 
-void server_to_server(report& r, unsigned threads, bench::target goal) {
+void server_to_server(report& r, unsigned threads) {
   peeper::runtime rt{{.threads = threads}};
   const auto target = bench::started<bench::counter>(rt);
   auto driver = peeper::start<caller>(rt, {}, target);
@@ -123,10 +96,11 @@ void server_to_server(report& r, unsigned threads, bench::target goal) {
   bench::require(handled == static_cast<std::int64_t>(n) &&
                      bench::answer(target, bench::get{}) == static_cast<std::int64_t>(n),
                  "calls are handled once");
-  r.row("M/s", bench::millions_a_second(ns), goal);
+  r.row("M/s", bench::millions_a_second(ns),
+        bench::times_best_peer(3, threads == 1 ? std::optional{10.0} : std::nullopt));
 }
-void server_to_server_1(report& r) { server_to_server(r, 1, bench::at_least(10)); }
-void server_to_server_2(report& r) { server_to_server(r, 2, bench::at_least(3)); }
+void server_to_server_1(report& r) { server_to_server(r, 1); }
+void server_to_server_2(report& r) { server_to_server(r, 2); }
 
 /// 64 requests under way at a time.
 void ask_window(report& r) {
@@ -204,6 +178,7 @@ void coroutine_handler(report& r) {
 
 [[maybe_unused]] const bool added[] = {
     bench::add("call/foreign thread to idle server", foreign_to_idle),
+    bench::add("call/foreign thread to idle server, mean", foreign_mean),
     bench::add("call/foreign thread to idle server, const handler", foreign_read),
     bench::add("call/foreign thread to idle server after 20 ms", foreign_after_pause),
     bench::add("call/foreign thread through the pool", foreign_through_pool),

@@ -15,6 +15,11 @@
 
 #include <peeper/kept.hpp>
 
+// BENCHMARK() counts with __COUNTER__, which clang calls an extension until C2y.
+#if defined(__clang__)
+#pragma clang diagnostic ignored "-Wc2y-extensions"
+#endif
+
 namespace {
 
 using peeper::detail::kept_state;

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs the benchmarks, prints a table of medians and writes it as JSON.
+// Runs the benchmarks, prints a table of medians and writes them in other forms.
 //
 //   peeper_bench                                    all, five repetitions, mixed
 //   peeper_bench --short                            each once, hardly any work: is it broken?
+//   peeper_bench --no-peers                         ours only
 //   peeper_bench --json=build/bench.json            where to write (default: bench.json)
+//   peeper_bench --markdown=docs/performance.md     its section of figures is written anew: by a
+//                                                   complete run only
 //   peeper_bench --benchmark_filter=call            and all other flags of Google Benchmark
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <functional>
-#include <map>
+#include <deque>
 #include <memory>
 #include <string>
 #include <utility>
@@ -21,100 +22,73 @@
 #include <spdlog/sinks/null_sink.h>
 #include <spdlog/spdlog.h>
 
-#include "bench.hpp"
+#include "results.hpp"
 
 namespace bench {
 namespace {
 
 bool is_short = false;
+bool with_peers = true;
+constexpr int default_repetitions = 5;
 
-struct result {
+struct participant {
+  std::string who;  // empty: we
+  run_function run;
+};
+struct benchmark_entry {
   std::string name;
-  std::string unit;
-  target goal;
-  std::vector<double> values;  // one a repetition
-
-  [[nodiscard]] double median() const {
-    std::vector<double> copy = values;
-    return percentile(copy, 0.5);
-  }
-  [[nodiscard]] bool has_target() const noexcept { return goal.most || goal.least; }
-  [[nodiscard]] bool met() const {
-    return (!goal.most || median() <= *goal.most) && (!goal.least || median() >= *goal.least);
-  }
+  int repetitions = 0;
+  std::vector<participant> participants;
+  std::size_t first = 0;  // who begins
 };
 
-/// In the order in which the benchmarks are registered, which is not that in which they run.
-class result_table {
- public:
-  void add(const std::string& name, std::string_view unit, double value, target goal) {
-    auto [at, fresh] = index_.try_emplace(name, rows_.size());
-    if (fresh)
-      rows_.push_back({.name = name, .unit = std::string{unit}, .goal = goal, .values = {}});
-    rows_[at->second].values.push_back(value);
+/// In the order of registration. A deque: what is registered is pointed to.
+std::deque<benchmark_entry>& entries() {
+  static std::deque<benchmark_entry> all;
+  return all;
+}
+benchmark_entry& entry_of(const std::string& name) {
+  for (benchmark_entry& e : entries()) {
+    if (e.name == name) return e;
   }
-  [[nodiscard]] std::vector<result> sorted() const {
-    std::vector<result> rows = rows_;
-    std::ranges::sort(rows, {}, &result::name);
-    return rows;
+  return entries().emplace_back(benchmark_entry{.name = name, .participants = {}});
+}
+
+/// One repetition: everybody once. Who begins changes, so that nobody always meets the machine as
+/// the same other one has left it.
+void repeat(benchmark_entry& e) {
+  const std::size_t count = e.participants.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    const participant& p = e.participants[(e.first + i) % count];
+    if (p.run == nullptr || (!p.who.empty() && !with_peers)) continue;
+    report r{e.name, p.who};
+    p.run(r);
   }
-
- private:
-  std::map<std::string, std::size_t, std::less<>> index_;
-  std::vector<result> rows_;
-};
-
-result_table& results() {
-  static result_table table;
-  return table;
+  e.first = (e.first + 1) % count;
 }
 
-std::string goal_text(const result& r) {
-  if (!r.has_target()) return "";
-  return r.goal.most ? fmt::format("<= {:g}", *r.goal.most) : fmt::format(">= {:g}", *r.goal.least);
-}
-
-std::string met_text(const result& r) {
-  if (!r.has_target()) return "";
-  return r.met() ? "met" : "not met";
-}
-
-void print_table(const std::vector<result>& rows) {
-  std::size_t width = 10;
-  for (const result& r : rows) width = std::max(width, r.name.size());
-  fmt::print("\n{:<{}}  {:>11} {:<6} {:>23}  {:>9} {}\n", "benchmark", width, "median", "unit",
-             "lowest .. highest", "target", "");
-  for (const result& r : rows) {
-    const auto [low, high] = std::ranges::minmax(r.values);
-    fmt::print("{:<{}}  {:>11.5g} {:<6} {:>10.5g} .. {:>9.5g}  {:>9} {}\n", r.name, width,
-               r.median(), r.unit, low, high, goal_text(r), met_text(r));
+void register_all() {
+  for (benchmark_entry& e : entries()) {
+    auto* registered = benchmark::RegisterBenchmark(e.name.c_str(),
+                                                    [&e](benchmark::State& state) {
+                                                      for (auto _ : state) repeat(e);
+                                                    })
+                           ->Iterations(1)
+                           ->Unit(benchmark::kSecond);
+    if (e.repetitions != 0 && !is_short) registered->Repetitions(e.repetitions);
   }
 }
 
-std::string json_text(std::string_view text) {
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') quoted += '\\';
-    quoted += c;
+/// A peer that is not there is named in each row that it would have had.
+void note_left_out(std::vector<row>& rows) {
+  for (const benchmark_entry& e : entries()) {
+    for (const participant& p : e.participants) {
+      if (p.run != nullptr) continue;
+      for (row& r : rows) {
+        if (r.name == e.name || r.name.starts_with(e.name + ", ")) r.left_out.push_back(p.who);
+      }
+    }
   }
-  return quoted + '"';
-}
-
-/// An array, one object a row. Peers are not measured yet.
-bool write_json(const std::vector<result>& rows, const std::string& path) {
-  std::ofstream out{path};
-  out << "[\n";
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    const result& r = rows[i];
-    out << fmt::format(
-        R"(  {{"name": {}, "unit": {}, "ours": {:.6g}, "peers": {{}}, "ratio_to_best_peer": null, )"
-        R"("target": {}, "met": {}}}{})",
-        json_text(r.name), json_text(r.unit), r.median(),
-        r.has_target() ? json_text(goal_text(r)) : "null",
-        r.has_target() ? (r.met() ? "true" : "false") : "null", i + 1 < rows.size() ? ",\n" : "\n");
-  }
-  out << "]\n";
-  return out.good();
 }
 
 /// Gathers what Google Benchmark has timed itself; says what is being run.
@@ -126,13 +100,13 @@ class gathering_reporter final : public benchmark::BenchmarkReporter {
       if (run.run_type != Run::RT_Iteration) continue;
       require(!run.error_occurred, run.error_message);
       std::fputc('.', stderr);
-      const std::string name =
-          run.run_name.function_name + (run.run_name.args.empty() ? "" : "/" + run.run_name.args);
-      // What add() has registered has reported its rows itself.
+      const std::string name = "kept/" + run.run_name.function_name +
+                               (run.run_name.args.empty() ? "" : "/" + run.run_name.args);
+      // What add() has registered has reported its rows itself; the others are about kept state.
       if (run.iterations == 1 && run.time_unit == benchmark::kSecond) continue;
       const double ns = run.real_accumulated_time * 1e9 /
                         static_cast<double>(std::max<benchmark::IterationCount>(run.iterations, 1));
-      results().add(name, "ns", ns, {});
+      results().at(name, "ns").ours.push_back(ns);
     }
   }
 };
@@ -149,23 +123,48 @@ void require(bool done, std::string_view what) {
   std::_Exit(1);
 }
 
-void report::row(std::string_view unit, double value, target t) const {
-  results().add(name_, unit, value, t);
+bool short_run() noexcept { return is_short; }
+
+namespace {
+row& add_value(const std::string& name, const std::string& who, std::string_view unit, double value,
+               const target& t) {
+  row& r = results().at(name, unit);
+  require(r.unit == unit, fmt::format("{} has one unit", name));
+  if (who.empty()) {
+    r.ours.push_back(value);
+    r.goal = t;
+  } else {
+    r.peers[who].push_back(value);
+  }
+  return r;
 }
-void report::row(std::string_view detail, std::string_view unit, double value, target t) const {
-  results().add(fmt::format("{}, {}", name_, detail), unit, value, t);
+}  // namespace
+
+void report::row(std::string_view unit, double value, const target& t) const {
+  add_value(name_, who_, unit, value, t);
+}
+void report::row(std::string_view detail, std::string_view unit, double value,
+                 const target& t) const {
+  add_value(fmt::format("{}, {}", name_, detail), who_, unit, value, t);
+}
+void report::point(double x, std::string_view unit, double value) const {
+  bench::row& r = add_value(fmt::format("{}, {:g}", name_, x), who_, unit, value, {});
+  r.x = x;
+  r.curve = name_;
 }
 
-bool add(const char* name, void (*run)(report&)) {
-  benchmark::RegisterBenchmark(name,
-                               [name, run](benchmark::State& state) {
-                                 for (auto _ : state) {
-                                   report r{name};
-                                   run(r);
-                                 }
-                               })
-      ->Iterations(1)
-      ->Unit(benchmark::kSecond);
+bool add(const char* name, run_function run, int repetitions) {
+  benchmark_entry& e = entry_of(name);
+  e.repetitions = repetitions;
+  e.participants.insert(e.participants.begin(), participant{.who = {}, .run = run});
+  return true;
+}
+bool add_peer(const char* name, const char* who, run_function run) {
+  entry_of(name).participants.push_back({.who = who, .run = run});
+  return true;
+}
+bool describe_peer(const char* who, std::string what, bool present) {
+  described_peers().push_back({.name = who, .what = std::move(what), .present = present});
   return true;
 }
 
@@ -173,14 +172,24 @@ bool add(const char* name, void (*run)(report&)) {
 
 int main(int argc, char** argv) {
   std::string json = "bench.json";
+  std::string markdown;
+  bool complete = true;
   std::vector<std::string> given{argv[0]};
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
+    const auto value_of = [&](std::string_view flag) { return argument.substr(flag.size()); };
     if (argument == "--short") {
       bench::is_short = true;
+      complete = false;
+    } else if (argument == "--no-peers") {
+      bench::with_peers = false;
+      complete = false;
     } else if (argument.starts_with("--json=")) {
-      json = argument.substr(7);
+      json = value_of("--json=");
+    } else if (argument.starts_with("--markdown=")) {
+      markdown = value_of("--markdown=");
     } else {
+      if (argument.starts_with("--benchmark_filter")) complete = false;
       given.push_back(argument);
     }
   }
@@ -189,8 +198,9 @@ int main(int argc, char** argv) {
   if (bench::is_short) {
     arguments.insert(arguments.end(), {"--benchmark_min_time=0.0001"});
   } else {
-    arguments.insert(arguments.end(), {"--benchmark_repetitions=5", "--benchmark_min_time=0.02",
-                                       "--benchmark_enable_random_interleaving=true"});
+    arguments.insert(arguments.end(),
+                     {fmt::format("--benchmark_repetitions={}", bench::default_repetitions),
+                      "--benchmark_min_time=0.02", "--benchmark_enable_random_interleaving=true"});
   }
   arguments.insert(arguments.end(), given.begin() + 1, given.end());
   std::vector<char*> pointers;
@@ -198,6 +208,7 @@ int main(int argc, char** argv) {
   int count = static_cast<int>(pointers.size());
   benchmark::Initialize(&count, pointers.data());
   if (benchmark::ReportUnrecognizedArguments(count, pointers.data())) return 2;
+  bench::register_all();
 
   // Crashes are logged as in a program with a logger, but not to the terminal.
   spdlog::register_logger(
@@ -205,16 +216,24 @@ int main(int argc, char** argv) {
 
   bench::gathering_reporter reporter;
   const std::size_t run = benchmark::RunSpecifiedBenchmarks(&reporter);
-  const auto rows = bench::results().sorted();
+  auto rows = bench::results().sorted();
   if (run == 0 || rows.empty()) {
     std::fputs("peeper_bench: no benchmark ran\n", stderr);
     return 1;
   }
+  bench::note_left_out(rows);
   bench::print_table(rows);
   if (!bench::write_json(rows, json)) {
     fmt::print(stderr, "peeper_bench: cannot write {}\n", json);
     return 1;
   }
   fmt::print("\n{} rows written to {}\n", rows.size(), json);
+  if (markdown.empty()) return 0;
+  if (!complete) {
+    fmt::print("{} stays as it is: this was not a complete run\n", markdown);
+  } else if (!bench::write_markdown(rows, markdown, bench::default_repetitions)) {
+    fmt::print(stderr, "peeper_bench: cannot write the figures into {}\n", markdown);
+    return 1;
+  }
   return 0;
 }

@@ -9,7 +9,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-all_stages=(format dev clang asan tsan tidy fuzz)
+all_stages=(format dev clang asan tsan tidy fuzz bench)
 stages=("$@")
 [ ${#stages[@]} -gt 0 ] || stages=("${all_stages[@]}")
 fuzz_seconds=${PEEPER_FUZZ_SECONDS:-60}
@@ -22,9 +22,9 @@ failed_stages=()
 tests_run=0
 tests_failed=0
 
-build() {  # <preset>
+build() {  # <preset> [arguments for cmake --build]
   cmake --preset "$1" >"build/$1.configure.log" 2>&1 || { cat "build/$1.configure.log"; return 1; }
-  cmake --build --preset "$1" || return 1
+  cmake --build --preset "$@" || return 1
 }
 
 # Builds a preset and runs its tests. Fails when none ran: a build that lost its tests is not green.
@@ -55,6 +55,12 @@ stage_asan() { build_and_test asan; }
 stage_tsan() { build_and_test tsan; }
 stage_tidy() { scripts/tidy.sh; }
 stage_fuzz() { build fuzz && scripts/fuzz.sh build/fuzz "$fuzz_seconds"; }
+# Every benchmark once, with hardly any work: fails where one is broken, never for a time.
+stage_bench() {
+  scripts/install_deps.sh core bench || return 1
+  build release --target peeper_bench || return 1
+  build/release/peeper_bench --short --json=build/bench-short.json
+}
 
 mkdir -p build
 for stage in "${stages[@]}"; do
