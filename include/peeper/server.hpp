@@ -19,8 +19,8 @@
 ///                                                          state is dropped for the kept one
 ///     terminate(const exit_reason&, const state&)
 ///     static bool valid(const state&)                      checked before each commit
-///     void hibernate()                                     gives back what can be rebuilt; must
-///                                                          not throw
+///     void hibernate()                                     gives back what can be rebuilt; what
+///                                                          it throws is a crash like any other
 ///     static auto redact(const state&)                     what status_of shows instead
 ///     using infos = types<...>                             infos that arrive typed by pid, too
 ///
@@ -146,7 +146,7 @@ class server_cell : public branch {
   }
   void state_rollback() noexcept override { kept_->rollback(); }
   void state_destroy() noexcept override { kept_.reset(); }
-  void hibernate() noexcept override {
+  void worker_hibernate() override {
     if constexpr (requires(S& s) { s.hibernate(); }) worker_->hibernate();
   }
   [[nodiscard]] message* make_timeout_message() override;

@@ -392,7 +392,7 @@ void branch::apply_next(next_step& next) noexcept {
     continuation_ = std::exchange(next.continuation, nullptr);
   }
   if (next.what == next_step::kind::timeout) arm_timeout(next.timeout);
-  if (next.what == next_step::kind::hibernate) hibernate();
+  if (next.what == next_step::kind::hibernate) run_hibernate();
   if (options_->hibernate_after != infinity) {
     more().hibernate_at = deadline_after(runtime_->env().now(), options_->hibernate_after);
     arm_tick(more().hibernate_at);
@@ -434,7 +434,7 @@ void branch::system_timeout_tick() noexcept {
   const time_point now = runtime_->env().now();
   if (now >= extras.hibernate_at) {
     extras.hibernate_at = time_point::max();
-    if (!blocked()) hibernate();
+    if (!blocked()) run_hibernate();
   } else if (extras.hibernate_at != time_point::max()) {
     arm_tick(extras.hibernate_at);
   }
@@ -445,6 +445,47 @@ void branch::system_timeout_tick() noexcept {
     timeout_at_ = time_point::max();
     timeout_when_empty_ = true;  // what has arrived meanwhile goes first, and cancels it
   }
+}
+
+namespace {
+struct hibernate_failed {
+  std::uint32_t generation;
+  exit_reason reason;
+  void operator()(branch& self) const noexcept { self.system_worker_failed(generation, reason); }
+};
+}  // namespace
+
+/// A callback without a message: what it sends leaves at its end, and what it throws is a crash.
+void branch::run_hibernate() noexcept {
+  execution ex{*this, nullptr, running_generation_};
+  std::exception_ptr thrown;
+  try {
+    const execution_scope scope{ex};
+    worker_hibernate();
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  // ORDER: acquire pairs with kill(): P5.
+  if (!thrown && worker_generation_.load(std::memory_order_acquire) == ex.generation) {
+    if (more_ && more_->dictionary) more_->dictionary->commit();
+    ex.publish();
+    return;
+  }
+  ex.discard();
+  if (more_ && more_->dictionary) more_->dictionary->rollback();
+  if (!thrown) return;  // killed: its successor is under way
+  // The callback before it may not be over yet: the worker is replaced as soon as it is.
+  try {
+    push_or_release(new system_notice<hibernate_failed>{
+        message_kind::urgent, {ex.generation, exit_reason::from_exception(thrown)}});
+  } catch (const std::bad_alloc&) {
+    log_error("server '{}': hibernate() threw, and there is no memory to replace its worker",
+              display_name());
+  }
+}
+
+void branch::system_worker_failed(std::uint32_t generation, const exit_reason& reason) noexcept {
+  if (generation == running_generation_ && phase_ == phase::running) kill_worker(reason, true);
 }
 
 void branch::run_timeout() noexcept {
@@ -723,13 +764,13 @@ void branch::system_killed(pid which) noexcept {
 }
 
 /// The claim is ours, so no callback runs; one may be waiting in its coroutine.
-void branch::kill_worker(const exit_reason& reason) noexcept {
+void branch::kill_worker(const exit_reason& reason, bool terminate) noexcept {
   if (const std::unique_ptr<suspended_callback> over = std::move(awaiting_)) {
     waits_for_.store(0, std::memory_order_relaxed);
     destroy_coroutine(*over);
-    crashed(&over->ex, over->ex.current, reason, false);
+    crashed(&over->ex, over->ex.current, reason, terminate);
   } else {
-    crashed(nullptr, nullptr, reason, false);
+    crashed(nullptr, nullptr, reason, terminate);
   }
 }
 

@@ -145,6 +145,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   void system_killed(pid which) noexcept;
   void system_restart_now() noexcept;
   void system_timeout_tick() noexcept;
+  void system_worker_failed(std::uint32_t generation, const exit_reason& reason) noexcept;
   [[nodiscard]] statistics system_statistics() const noexcept;
   /// All but the state's text.
   [[nodiscard]] peeper::status system_status() const;
@@ -179,7 +180,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   virtual void state_commit() noexcept = 0;
   virtual void state_rollback() noexcept = 0;
   virtual void state_destroy() noexcept = 0;
-  virtual void hibernate() noexcept = 0;
+  virtual void worker_hibernate() = 0;
   [[nodiscard]] virtual message* make_timeout_message() = 0;
 
  private:
@@ -224,8 +225,9 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   void arm_timeout(duration after) noexcept;
   void arm_tick(time_point at) noexcept;
   void log_crash(const message* m, const exit_reason& reason) noexcept;
-  void kill_worker(const exit_reason& reason) noexcept;
+  void kill_worker(const exit_reason& reason, bool terminate = false) noexcept;
   void run_timeout() noexcept;
+  void run_hibernate() noexcept;
   void trace(trace_point point, const message* m) noexcept;
   enum class place_error : std::uint8_t { full, dropped, gone };
   [[nodiscard]] std::expected<void, place_error> reserve_place(time_point deadline,
