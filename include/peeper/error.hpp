@@ -38,10 +38,12 @@ enum class call_errc : std::uint8_t {
 /// Why a call has no reply. Two words; copying never throws.
 class call_error {
  public:
-  explicit call_error(call_errc code) noexcept : code_{code} {}
+  // Cold, so that compilers move what leads to an error out of the way of a message.
+  [[gnu::cold]] explicit call_error(call_errc code) noexcept : code_{code} {}
   /// `server`: what it is called in the text. Never fails: without memory there is less text.
-  call_error(call_errc code, std::string_view server, exit_reason reason = {}) noexcept;
-  static call_error cycle(std::string_view path) noexcept;
+  [[gnu::cold]] call_error(call_errc code, std::string_view server,
+                           exit_reason reason = {}) noexcept;
+  [[gnu::cold]] static call_error cycle(std::string_view path) noexcept;
 
   [[nodiscard]] call_errc code() const noexcept { return code_; }
   /// The message was certainly not run: sending it again cannot do it twice.

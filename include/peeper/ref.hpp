@@ -94,9 +94,8 @@ class ref {
 
  private:
   template <class M>
-  [[nodiscard]] std::expected<detail::reply_of<M>, call_error> call_until(M message,
-                                                                          time_point deadline,
-                                                                          bool patient) const;
+  [[nodiscard]] [[gnu::hot]] std::expected<detail::reply_of<M>, call_error> call_until(
+      M message, time_point deadline, bool patient) const;
   template <class M>
   [[nodiscard]] pending<detail::reply_of<M>> ask_until(M message, time_point deadline) const;
   detail::process_ptr<detail::branch> cell_;

@@ -137,7 +137,7 @@ class server_cell : public branch {
     check_valid(*worker_, std::as_const(kept_->value()));
     kept_->prepare();
   }
-  void state_commit() noexcept override {
+  [[gnu::hot]] void state_commit() noexcept override {
     const bool changed = kept_->commit();
     // A number or a struct of numbers is never too large; what owns memory may be.
     if constexpr (!std::is_trivially_copyable_v<state>) {

@@ -14,8 +14,12 @@
 
 #include <peeper/environment.hpp>
 
+#include "core/real_clock.hpp"
+
 namespace peeper {
 namespace {
+
+using detail::read_clock;
 
 class real_thread final : public environment::thread {
  public:
@@ -28,18 +32,12 @@ class real_thread final : public environment::thread {
   std::thread thread_;
 };
 
-time_point read_clock(clockid_t which) noexcept {
-  timespec t{};
-  clock_gettime(which, &t);
-  return time_point{std::chrono::seconds{t.tv_sec} + std::chrono::nanoseconds{t.tv_nsec}};
-}
-
 class machine final : public environment {
  public:
   machine() : spins_{std::thread::hardware_concurrency() > 1 ? 200U : 0U} {}
 
   time_point now() noexcept override { return read_clock(CLOCK_MONOTONIC); }
-  time_point coarse_now() noexcept override { return read_clock(CLOCK_MONOTONIC_COARSE); }
+  time_point coarse_now() noexcept override { return detail::real_coarse_now(); }
 
   std::uint64_t random() noexcept override {
     thread_local std::mt19937_64 generator{[] {

@@ -30,7 +30,9 @@ using shutdown_call = system_call<void, shutdown_deed>;
 }  // namespace
 
 runtime_core::runtime_core(const runtime_options& options)
-    : env_{options.env == nullptr ? &real_environment() : options.env}, timers_{*env_} {
+    : env_{options.env == nullptr ? &real_environment() : options.env},
+      on_real_machine_{env_ == &real_environment()},
+      timers_{*env_} {
   if (env_->simulated()) {
     scheduler_ = make_sim_scheduler(*env_, timers_);
   } else {

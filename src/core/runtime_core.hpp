@@ -18,6 +18,7 @@
 #include <peeper/detail/branch.hpp>
 #include <peeper/runtime.hpp>
 
+#include "core/real_clock.hpp"
 #include "core/scheduler.hpp"
 #include "core/timer_service.hpp"
 
@@ -42,6 +43,15 @@ class runtime_core {
   runtime_core& operator=(const runtime_core&) = delete;
 
   [[nodiscard]] environment& env() const noexcept { return *env_; }
+  /// env().coarse_now(); on the real machine without the way through its virtual function: each
+  /// call reads it, and after a pause every cache line that it touches is far away.
+  [[nodiscard]] time_point coarse_now() const noexcept {
+    return on_real_machine_ ? real_coarse_now() : env_->coarse_now();
+  }
+  /// Should an idle server's call be run by its caller? (The simulation tries both.)
+  [[nodiscard]] bool may_run_on_caller() noexcept {
+    return on_real_machine_ || scheduler_->may_run_on_caller();
+  }
   [[nodiscard]] scheduler& sched() noexcept { return *scheduler_; }
   [[nodiscard]] timer_service& timers() noexcept { return timers_; }
 
@@ -78,6 +88,7 @@ class runtime_core {
 
   std::atomic<std::uint64_t> refs_{1};
   environment* env_;
+  const bool on_real_machine_;
   timer_service timers_;
   std::unique_ptr<scheduler> scheduler_;
   std::atomic<bool> shutting_down_{false};

@@ -36,7 +36,8 @@ branch::branch(runtime_core& rt, std::shared_ptr<const branch_options> options)
       supervisor_generation_{first_generation_},
       keeper_generation_{first_generation_},
       worker_generation_{first_generation_},
-      hibernates_{options_->hibernate_after != infinity} {
+      hibernates_{options_->hibernate_after != infinity},
+      run_on_caller_{options_->run_on_caller} {
   const mailbox_options& mailbox = options_->mailbox;
   if (mailbox.max_length == 0) return;
   if (mailbox.when_full == overflow::drop_oldest) {
@@ -244,7 +245,7 @@ void branch::run_callback(message* m, runs_on where) noexcept {
   if (m->counted) give_place_back(*m);
   const message_type& type = *m->type;
   if (type.kind == message_kind::call && where == runs_on::pool &&
-      m->deadline != time_point::max() && m->deadline <= runtime_->env().coarse_now()) {
+      m->deadline != time_point::max() && m->deadline <= runtime_->coarse_now()) {
     ++expired_;
     type.fail(*m, call_error{call_errc::expired, display_name()});
     type.release(m);
@@ -523,7 +524,7 @@ void branch::crashed(execution* ex, message* m, const exit_reason& reason,
 void branch::log_crash(const message* m, const exit_reason& reason) noexcept {
   if (!log_enabled(log_level::warning)) return;
   branch_extras& extras = more();
-  const time_point now = runtime_->env().coarse_now();
+  const time_point now = runtime_->coarse_now();
   if (extras.log_lines == 0 || now - extras.log_window_start > std::chrono::seconds{1}) {
     if (extras.log_lines > crash_lines_max) {
       log_warning("server '{}' crashed {} more times", display_name(),
@@ -572,7 +573,7 @@ bool branch::set_aside(message* m, const exit_reason& reason) noexcept {
       extras.poison.push_back({poison_info{.id = extras.next_poison_id++,
                                            .message = std::string{type.name()},
                                            .reason = reason,
-                                           .when = runtime_->env().coarse_now(),
+                                           .when = runtime_->coarse_now(),
                                            .attempts = m->attempts,
                                            .replayable = keep},
                                keep ? m : nullptr});
@@ -919,9 +920,9 @@ bool branch::call(message& m, request& r, bool patient) noexcept {
       if (b != nullptr) b->waits_for_.store(0, std::memory_order_release);
     }
   } const over{caller};
-  const bool claimed =
-      patient && options_->run_on_caller && (outer == nullptr || outer->depth < inline_depth_max) &&
-      !(m.counted && locked_) && runtime_->sched().may_run_on_caller() && try_claim();
+  const bool claimed = patient && run_on_caller_ &&
+                       (outer == nullptr || outer->depth < inline_depth_max) &&
+                       !(m.counted && locked_) && runtime_->may_run_on_caller() && try_claim();
   if (claimed && its_turn(m)) {
     handle(&m, runs_on::caller);
     give_claim_back();

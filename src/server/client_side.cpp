@@ -143,16 +143,16 @@ environment& env_of(const branch& b) noexcept { return b.runtime().env(); }
 
 time_point deadline_for(const branch* target, duration limit) noexcept {
   if (limit == infinity || target == nullptr) return time_point::max();
-  environment& env = env_of(*target);
+  const runtime_core& rt = target->runtime();
   // The coarse clock lags by milliseconds, so only where nobody can tell.
-  const time_point now = limit >= std::chrono::seconds{1} ? env.coarse_now() : env.now();
+  const time_point now = limit >= std::chrono::seconds{1} ? rt.coarse_now() : rt.env().now();
   return deadline_after(now, limit);
 }
 
 default_limit::default_limit(const branch* target) noexcept {
   if (target == nullptr) return;
   // The coarse clock lags by milliseconds, which nobody can tell in 5 s.
-  const time_point now = env_of(*target).coarse_now();
+  const time_point now = target->runtime().coarse_now();
   deadline = deadline_after(now, default_call_timeout);
   const execution* e = running_here;
   if (e == nullptr || e->current == nullptr || e->current->deadline >= deadline) return;

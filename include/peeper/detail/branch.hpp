@@ -70,7 +70,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   enum class phase : std::uint8_t { starting, running, restarting, ended };
 
   // --- process
-  [[nodiscard]] bool run(unsigned budget) noexcept override;
+  [[nodiscard]] [[gnu::hot]] bool run(unsigned budget) noexcept override;
   [[nodiscard]] std::uint32_t generation_of(process_role role) const noexcept override;
   [[nodiscard]] std::string display_name() const override;
   bool kill(pid which) noexcept override;
@@ -84,12 +84,12 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   // --- the client's side; any thread
   /// Sends, or stages inside a callback, a message that nobody waits for. Takes it. A full mailbox
   /// is met as options().mailbox says.
-  [[nodiscard]] std::expected<void, cast_error> send(message* m) noexcept;
+  [[gnu::hot]] [[nodiscard]] std::expected<void, cast_error> send(message* m) noexcept;
   /// Sends a call (the server's reference goes along) and waits until m->deadline. `r` is part of
   /// `m`. May run it on this thread.
   /// RETURNS: true if `r` is done; false if the deadline passed first.
   /// `patient`: the time-out is long enough for the caller's thread to run the callback.
-  [[nodiscard]] bool call(message& m, request& r, bool patient) noexcept;
+  [[gnu::hot]] [[nodiscard]] bool call(message& m, request& r, bool patient) noexcept;
   /// Sends or stages a call whose answer is fetched later.
   void ask(message& m) noexcept;
   /// Waits for an answer that this server owes, letting go what is staged up to `asked`.
@@ -190,45 +190,46 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   [[nodiscard]] bool blocked() const noexcept {
     return suspended_ || phase_ != phase::running || awaiting_ != nullptr;
   }
-  [[nodiscard]] message* next_message() noexcept;
+  [[gnu::hot]] [[nodiscard]] message* next_message() noexcept;
   /// It need not wait behind anything. REQUIRES: the claim.
-  [[nodiscard]] bool its_turn(const message& m) const noexcept;
+  [[gnu::hot]] [[nodiscard]] bool its_turn(const message& m) const noexcept;
   /// REQUIRES: a reference of the caller's own: *this may end and go.
-  void give_claim_back() noexcept;
+  [[gnu::hot]] void give_claim_back() noexcept;
   /// Where the callback runs: on a thread of the pool, or on that of the call's caller, who waits
   /// for nothing else and has come with a deadline that is not over.
   enum class runs_on : std::uint8_t { pool, caller };
-  void handle(message* m, runs_on where) noexcept;
-  void run_callback(message* m, runs_on where) noexcept;
+  [[gnu::hot]] void handle(message* m, runs_on where) noexcept;
+  [[gnu::hot]] void run_callback(message* m, runs_on where) noexcept;
   void run_coroutine(message* m) noexcept;
   void continue_coroutine(const std::function<bool()>& step) noexcept;
-  void finish_callback(execution& ex, message* m, runs_on where) noexcept;
-  void finish_stopping(execution& ex, message* m) noexcept;
-  void crashed(execution* ex, message* m, const exit_reason& reason, bool terminate) noexcept;
+  [[gnu::hot]] void finish_callback(execution& ex, message* m, runs_on where) noexcept;
+  [[gnu::cold]] void finish_stopping(execution& ex, message* m) noexcept;
+  [[gnu::cold]] void crashed(execution* ex, message* m, const exit_reason& reason,
+                             bool terminate) noexcept;
   void apply_next(next_step& next) noexcept;
-  void reached(std::string_view point) noexcept;
-  [[nodiscard]] bool set_aside(message* m, const exit_reason& reason) noexcept;
-  void run_terminate(const exit_reason& reason) noexcept;
-  [[nodiscard]] bool count_restart(const exit_reason& reason) noexcept;
-  void restart(exit_reason reason) noexcept;
+  [[gnu::cold]] void reached(std::string_view point) noexcept;
+  [[gnu::cold]] [[nodiscard]] bool set_aside(message* m, const exit_reason& reason) noexcept;
+  [[gnu::cold]] void run_terminate(const exit_reason& reason) noexcept;
+  [[gnu::cold]] [[nodiscard]] bool count_restart(const exit_reason& reason) noexcept;
+  [[gnu::cold]] void restart(exit_reason reason) noexcept;
   /// RETURNS: nothing, or why init failed.
   [[nodiscard]] std::expected<void, exit_reason> run_init(bool first) noexcept;
-  void worker_died(const exit_reason& reason) noexcept;
+  [[gnu::cold]] void worker_died(const exit_reason& reason) noexcept;
   void destroy_worker() noexcept;
   static void destroy_coroutine(suspended_callback& over) noexcept;
-  void end(const exit_reason& reason) noexcept;
-  void drop(message* m, const exit_reason& reason) noexcept;
+  [[gnu::cold]] void end(const exit_reason& reason) noexcept;
+  [[gnu::cold]] void drop(message* m, const exit_reason& reason) noexcept;
   void release_name() noexcept;
-  void cut_off(const exit_reason& reason) noexcept;
+  [[gnu::cold]] void cut_off(const exit_reason& reason) noexcept;
   void notify_watchers(pid dead, const exit_reason& reason) noexcept;
   void notify_links(const exit_reason& reason) noexcept;
   void arm_timeout(duration after) noexcept;
   void arm_tick(time_point at) noexcept;
-  void log_crash(const message* m, const exit_reason& reason) noexcept;
+  [[gnu::cold]] void log_crash(const message* m, const exit_reason& reason) noexcept;
   void kill_worker(const exit_reason& reason, bool terminate = false) noexcept;
   void run_timeout() noexcept;
   void run_hibernate() noexcept;
-  void trace(trace_point point, const message* m) noexcept;
+  [[gnu::cold]] void trace(trace_point point, const message* m) noexcept;
   enum class place_error : std::uint8_t { full, dropped, gone };
   [[nodiscard]] std::expected<void, place_error> reserve_place(time_point deadline,
                                                                message& m) noexcept;
@@ -256,7 +257,8 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   bool timeout_when_empty_ = false;
   bool traced_ = false;
   bool told_oversized_ = false;
-  const bool hibernates_;  ///< some time after a callback
+  const bool hibernates_;     ///< some time after a callback
+  const bool run_on_caller_;  ///< as the options say; here, where a call looks anyway
   std::uint32_t crashes_ = 0;
   std::uint32_t restarts_ = 0;
   std::uint32_t unexpected_ = 0;
@@ -281,7 +283,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
 /// How long a call without a time-out of its own waits: OTP's 5 s, or what is left of the request
 /// that the running callback handles.
 struct default_limit {
-  explicit default_limit(const branch* target) noexcept;
+  [[gnu::hot]] explicit default_limit(const branch* target) noexcept;
   time_point deadline = time_point::max();
   bool patient = true;  ///< there is time enough for the callback to run on the caller's thread
 };

@@ -27,7 +27,7 @@ class one_way final : public message, public pooled<one_way<S, M, Probe, Kind, S
 
   static one_way& of(message& m) noexcept { return static_cast<one_way&>(m); }
 
-  static void run(process& self, message& m) {
+  [[gnu::hot]] static void run(process& self, message& m) {
     auto& cell = static_cast<server_cell<S>&>(static_cast<branch&>(self));
     if constexpr (std::same_as<M, down>) {
       // A monitor that was taken back meanwhile: flushed (OTP's demonitor with flush).
@@ -67,7 +67,7 @@ class one_way final : public message, public pooled<one_way<S, M, Probe, Kind, S
       noreply_reader<S>{next}.read(body.take());
     }
   }
-  static void release_it(message* m) noexcept { delete &of(*m); }
+  [[gnu::hot]] static void release_it(message* m) noexcept { delete &of(*m); }
   static message* revive_it(message& m) {
     auto* fresh = new one_way{std::move(of(m).payload_)};
     fresh->attempts = 1;
@@ -200,7 +200,7 @@ class call_message final : public message,
                 "handle_call returns void, but the message has a reply type: return the reply, or "
                 "take a from<R> and answer later");
 
-  static void run(process& self, message& m) {
+  [[gnu::hot]] static void run(process& self, message& m) {
     auto& cell = static_cast<server_cell<S>&>(static_cast<branch&>(self));
     call_message& call = of(m);
     cell.template with_state<form::access>([&](S& worker, state_of<S>& kept) {
@@ -259,10 +259,10 @@ class call_message final : public message,
       of(m).request::fail(call_error{call_errc::not_answered});
     }
   }
-  static void finish_it_here(message& m) noexcept { of(m).request::finish_here(); }
+  [[gnu::hot]] static void finish_it_here(message& m) noexcept { of(m).request::finish_here(); }
   /// Nobody waits for the answer of a replay.
   static message* revive_it(message& m) { return new call_message{std::move(of(m).payload_), 1}; }
-  void destroy() noexcept override { delete this; }
+  [[gnu::hot]] void destroy() noexcept override { delete this; }
 
   static constexpr message_type type_object{.kind = message_kind::call,
                                             .intact_after_crash = form_finder::intact,

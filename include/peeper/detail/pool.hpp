@@ -11,8 +11,8 @@
 
 namespace peeper::detail {
 
-[[nodiscard]] void* pool_allocate(std::size_t bytes);  // throws std::bad_alloc
-void pool_free(void* memory, std::size_t bytes) noexcept;
+[[nodiscard]] [[gnu::hot]] void* pool_allocate(std::size_t bytes);  // throws std::bad_alloc
+[[gnu::hot]] void pool_free(void* memory, std::size_t bytes) noexcept;
 
 /// Blocks that the pools hold for reuse now, over all threads that have given theirs back.
 [[nodiscard]] std::size_t pool_depot_bytes() noexcept;

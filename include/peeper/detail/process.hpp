@@ -46,11 +46,11 @@ class process {
 
   /// Takes the message and schedules the process if it was idle.
   /// RETURNS: false, the message is still the caller's, if the process has ended.
-  [[nodiscard]] bool push(message* m) noexcept;
+  [[nodiscard]] [[gnu::hot]] bool push(message* m) noexcept;
 
   /// As push() of a row of messages, linked from `newest` to `oldest`.
   /// REQUIRES: one message only if one_by_one(); a reference of the caller's.
-  [[nodiscard]] bool push_row(message* newest, message& oldest) noexcept;
+  [[nodiscard]] [[gnu::hot]] bool push_row(message* newest, message& oldest) noexcept;
   /// Its mailbox must see each message for itself.
   [[nodiscard]] bool one_by_one() const noexcept { return locked_ != nullptr; }
 
@@ -119,11 +119,11 @@ class process {
   static message* closed_tag() noexcept;
 
   /// RETURNS: true if idle now: the claim is gone and *this may be, too.
-  [[nodiscard]] bool try_go_idle() noexcept;
+  [[nodiscard]] [[gnu::hot]] bool try_go_idle() noexcept;
   /// Puts a row of messages, linked from the newest on, at the end of the private queue.
-  void queue_arrived(message* newest) noexcept;
+  [[gnu::hot]] void queue_arrived(message* newest) noexcept;
   /// Moves what has arrived into the private queue. RETURNS: false if nothing had.
-  bool take_arrived() noexcept;
+  [[gnu::hot]] bool take_arrived() noexcept;
   [[nodiscard]] bool take_urgent() noexcept {
     // The plain load keeps the common case free of a locked instruction.
     // ORDER: acquire pairs with push_urgent().
@@ -176,7 +176,7 @@ class process {
   std::atomic<message*> inbox_;
   std::atomic<std::uint32_t> refs_{1};
   std::atomic<bool> urgent_{false};
-  [[nodiscard]] bool push_locked(message* m) noexcept;
+  [[nodiscard]] [[gnu::cold]] bool push_locked(message* m) noexcept;
 
  protected:
   // owned by the claim's holder
