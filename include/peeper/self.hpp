@@ -81,6 +81,20 @@ template <class S>
   const detail::branch* b = detail::current_branch();
   return b == nullptr ? pid{} : b->server_pid();
 }
+/// How many workers this server had before the one that runs here: 0 on the first start. `init` runs
+/// on every start; what it sets for the server, and not for the worker, is there already if this is
+/// not 0: timers, monitors, links.
+///
+///     state init() {
+///       state s;
+///       if (peeper::restart_count() == 0) s.beat = send_interval(self<heart>(), 1s, beat{});
+///       return s;                                      // dropped on a restart for the kept one
+///     }
+///
+/// REQUIRES: a running callback, else logic_error.
+[[nodiscard]] std::uint64_t restart_count();
+/// Why the worker before this one ended; normal on the first start. REQUIRES: as restart_count().
+[[nodiscard]] exit_reason last_crash();
 /// How long the caller of the running callback still waits; max if nobody does.
 [[nodiscard]] inline time_point current_deadline() noexcept {
   const detail::execution* e = detail::current_execution();

@@ -606,7 +606,6 @@ void branch::run_terminate(const exit_reason& reason) noexcept {
 bool branch::count_restart(const exit_reason& reason) noexcept {
   try {
     branch_extras& extras = more();
-    extras.last_crash = reason;
     if (extras.restarts.add(runtime_->env().now(), options_->max_restarts, options_->max_seconds)) {
       return true;
     }
@@ -661,6 +660,7 @@ void branch::restart(exit_reason reason) noexcept {
     // starts in its place.
     reached("restarting");
     if (!count_restart(reason)) return;
+    if (more_) more_->last_crash = reason;
     if (options_->backoff.min > duration::zero()) {
       branch_extras& extras = more();
       // Doubled for each crash in the window, capped, then up to half of it taken off at random.

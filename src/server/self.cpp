@@ -93,6 +93,10 @@ struct exit_deed {
 
 }  // namespace detail
 
+std::uint64_t restart_count() { return detail::require_current("restart_count").restarts(); }
+
+exit_reason last_crash() { return detail::require_current("last_crash").last_crash(); }
+
 monitor_id monitor(pid target) {
   const auto p = detail::find_process(target);
   return {detail::start_monitor(static_cast<detail::branch*>(p.get()), target)};

@@ -145,6 +145,10 @@ void branch::lost_info(std::string_view type) const noexcept {
               exit_reason::from_exception(std::current_exception()).to_string());
 }
 
+exit_reason branch::last_crash() const noexcept {
+  return more_ ? more_->last_crash : exit_reason::normal();
+}
+
 statistics branch::system_statistics() const noexcept {
   statistics s;
   s.handled = handled_;

@@ -158,6 +158,9 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
       const std::function<void()>& body) noexcept;
   void trap_exits(bool on) noexcept { traps_exits_ = on; }
   [[nodiscard]] bool traps_exits() const noexcept { return traps_exits_; }
+  [[nodiscard]] std::uint64_t restarts() const noexcept { return restarts_; }
+  /// Of the worker before this one; normal if there was none.
+  [[nodiscard]] exit_reason last_crash() const noexcept;
   [[nodiscard]] bool worker_lives() const noexcept { return phase_ == phase::running; }
   [[nodiscard]] branch_extras& more();
   [[nodiscard]] std::uint64_t start_order() const noexcept { return start_order_; }
