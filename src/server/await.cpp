@@ -31,6 +31,7 @@ struct await_step::server_waiter : waiter {
         notice{new system_notice<go_on>{message_kind::urgent, go_on{id}}} {}
   static void tell(waiter* w) noexcept {
     const std::unique_ptr<server_waiter> me{static_cast<server_waiter*>(w)};
+    me->self->end_await();  // as thread_waiter::wake() does
     me->self->push_or_release(me->notice.release());
   }
   process_ptr<branch> self;

@@ -19,6 +19,7 @@
 #include "core/runtime_core.hpp"
 #include "server/branch_extras.hpp"
 #include "server/current.hpp"
+#include "server/thread_waiter.hpp"
 
 namespace peeper::detail {
 namespace {
@@ -925,6 +926,8 @@ bool branch::call(message& m, request& r, bool patient) noexcept {
                        !(m.counted && locked_) && runtime_->may_run_on_caller() && try_claim();
   if (claimed && its_turn(m)) {
     handle(&m, runs_on::caller);
+    // Over before anybody else runs this server, which may then call its caller.
+    if (caller != nullptr && r.done()) caller->end_await();
     give_claim_back();
     return r.done() || wait_for_request(*runtime_, r, deadline);
   }
@@ -935,13 +938,16 @@ bool branch::call(message& m, request& r, bool patient) noexcept {
       return refuse(call_error::cycle(path));
     }
   }
+  // Attached first: its answer must find it, and end its wait.
+  thread_waiter waiter{runtime_->env(), caller};
+  std::ignore = r.attach(waiter);
   if (claimed) {
     queue_push_back(&m);
     give_claim_back();
   } else if (!push(&m)) {
     return refuse(call_error{call_errc::noproc, display_name()});
   }
-  return wait_for_request(*runtime_, r, deadline);
+  return wait_attached(*runtime_, r, waiter, deadline);
 }
 
 void branch::ask(message& m) noexcept {

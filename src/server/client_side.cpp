@@ -13,6 +13,7 @@
 #include "core/runtime_core.hpp"
 #include "server/branch_extras.hpp"
 #include "server/current.hpp"
+#include "server/thread_waiter.hpp"
 
 namespace peeper::detail {
 namespace {
@@ -20,29 +21,20 @@ namespace {
 /// Longer chains of servers waiting for each other are not looked at.
 constexpr int cycle_length_max = 1000;
 
-/// A thread that sleeps until a request is done.
-struct thread_waiter : waiter {
-  explicit thread_waiter(environment& e) noexcept : waiter{&wake}, env{&e} {}
-  static void wake(waiter* w) noexcept {
-    auto& self = *static_cast<thread_waiter*>(w);
-    self.env->unpark(self.sleeper);
-  }
-  environment* env;
-  parker sleeper;
-};
-
 }  // namespace
 
-bool wait_for_request(runtime_core& rt, request& r, time_point deadline) noexcept {
-  if (r.done()) return true;
-  environment& env = rt.env();
-  thread_waiter w{env};
-  if (!r.attach(w)) return true;
+bool wait_attached(runtime_core& rt, request& r, thread_waiter& w, time_point deadline) noexcept {
   if (rt.sched().block(w.sleeper, deadline)) return true;
   // OTP: an answer that is there when the time runs out is still taken.
   if (r.detach(w)) return false;
-  env.park(w.sleeper, time_point::max());  // `w` must outlive the wake-up that is under way
+  rt.env().park(w.sleeper, time_point::max());  // `w` must outlive the wake-up that is under way
   return true;
+}
+
+bool wait_for_request(runtime_core& rt, request& r, time_point deadline) noexcept {
+  if (r.done()) return true;
+  thread_waiter w{rt.env(), current_branch()};
+  return !r.attach(w) || wait_attached(rt, r, w, deadline);
 }
 
 void report_lost_exception(std::string_view where) noexcept {
@@ -91,7 +83,9 @@ void branch::end_await() noexcept {
 ///
 /// The notes are not read at one moment, so what looks like a cycle is looked at again, once for
 /// each server in it: `caller` answers nothing meanwhile, so who waits for it goes on waiting, so
-/// who waits for that one does, and so on: each look makes one more of the notes certain.
+/// who waits for that one does, and so on: each look makes one more of the notes certain. (A note
+/// ends with the answer, in thread_waiter::wake(), and not when its thread has woken up: a server
+/// that has answered may call the one that it has answered.)
 bool branch::find_cycle(const branch& caller, std::string& path) const noexcept {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   const std::uint64_t end = caller.server_pid().raw();

@@ -10,6 +10,7 @@ namespace peeper::detail {
 /// Outlives the set if an answer is on its way when the set gives up.
 struct any_done::shared {
   environment* env;
+  process_ptr<branch> asker;  ///< the server whose callback waits, if it is one
   parker sleeper;
 };
 
@@ -17,13 +18,15 @@ struct any_done::one : waiter {
   explicit one(std::shared_ptr<shared> s) noexcept : waiter{&tell}, set{std::move(s)} {}
   static void tell(waiter* w) noexcept {
     const std::unique_ptr<one> me{static_cast<one*>(w)};
+    if (me->set->asker) me->set->asker->end_await();  // as thread_waiter::wake() does
     me->set->env->unpark(me->set->sleeper);
   }
   std::shared_ptr<shared> set;
 };
 
 bool any_done::add(request& r) {
-  if (!shared_) shared_ = std::make_shared<shared>(&runtime_->env());
+  if (!shared_)
+    shared_ = std::make_shared<shared>(&runtime_->env(), process_ptr<branch>{current_branch()});
   auto w = std::make_unique<one>(shared_);
   if (!r.attach(*w)) return false;
   waiting_.emplace_back(&r, w.release());
