@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -151,6 +152,12 @@ class benchmark_loop {
   }
   /// After the round under way.
   void stop() { stopping_ = true; }
+  /// In the middle of it.
+  void break_off() {
+    interrupted_ = true;
+    stop();
+    ender_.end();
+  }
   [[nodiscard]] bool finished() const { return finished_; }
   void join() {
     if (thread_.joinable()) thread_.join();
@@ -201,10 +208,11 @@ class benchmark_loop {
                                             .requests = requests,
                                             .clients = 20,
                                             .pipeline = pipeline,
-                                            .random_keys = keys});
+                                            .random_keys = keys},
+                                           &ender_);
     if (!lines) {
       broken_off_ = true;
-      failure_.set(lines.error());
+      if (!interrupted_) failure_.set(lines.error());
       return false;
     }
     for (const benchmark_line& line : *lines) {
@@ -234,8 +242,10 @@ class benchmark_loop {
   std::uint64_t requests_;
   first_failure& failure_;
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> interrupted_{false};
   std::atomic<bool> finished_{false};
   std::atomic<std::uint64_t> acknowledged_{0};
+  child_ender ender_;
   std::thread thread_;
 
   // owned by the thread until join()
@@ -255,6 +265,15 @@ std::string grouped(std::uint64_t value) {
   return digits;
 }
 
+/// The signals that end the demo early; blocked in all threads, so that only watch() takes them.
+sigset_t ending_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  return signals;
+}
+
 class demo {
  public:
   explicit demo(const demo_options& wanted)
@@ -268,6 +287,7 @@ class demo {
  private:
   void start_all();
   void watch();
+  [[nodiscard]] bool signalled_until(steady_clock::time_point when);
   void print_live();
   void stop_all();
   void guard_against_silence();
@@ -291,6 +311,7 @@ class demo {
   std::vector<std::unique_ptr<verifying_client>> clients_;
   std::unique_ptr<benchmark_loop> benchmark_;
   std::unique_ptr<chaos> chaos_;
+  int signal_ = 0;  ///< that has ended it early
   steady_clock::time_point started_;
   steady_clock::time_point last_live_;
   std::uint64_t last_requests_ = 0;
@@ -356,7 +377,7 @@ void demo::start_all() {
 void demo::watch() {
   bool stopping = false;
   while (!everybody_finished()) {
-    std::this_thread::sleep_until(last_live_ + std::chrono::seconds(1));
+    if (signalled_until(last_live_ + std::chrono::seconds(1))) benchmark_->break_off();
     print_live();
     if (const std::string failed = chaos_->failure(); !failed.empty()) {
       failure_.set("the chaos client failed: " + failed);
@@ -364,7 +385,7 @@ void demo::watch() {
     const auto elapsed = steady_clock::now() - started_;
     const bool over = (elapsed >= std::chrono::seconds(options_.seconds) && targets_reached()) ||
                       elapsed >= std::chrono::seconds(options_.seconds_max) ||
-                      !failure_.get().empty();
+                      !failure_.get().empty() || signal_ != 0;
     if (over && !stopping) {
       stopping = true;
       benchmark_->stop();
@@ -372,6 +393,29 @@ void demo::watch() {
     }
   }
   if (terminal_) fmt::print("\n");
+  // The account that follows may be ended by the next signal as any program is.
+  const sigset_t signals = ending_signals();
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+}
+
+/// Sleeps until then, or until a signal asks for the end. RETURNS: true if it did just now.
+bool demo::signalled_until(steady_clock::time_point when) {
+  const sigset_t signals = ending_signals();
+  if (signal_ != 0) {
+    std::this_thread::sleep_until(when);
+    return false;
+  }
+  const auto left = std::max(when - steady_clock::now(), steady_clock::duration::zero());
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
+  const timespec limit{.tv_sec = seconds.count(), .tv_nsec = (left - seconds).count()};
+  const int signal = sigtimedwait(&signals, nullptr, &limit);
+  if (signal <= 0) return false;
+  signal_ = signal;
+  fmt::print("{}ended by signal {}: what was done so far is accounted for.\n",
+             terminal_ ? "\n" : "", signal);
+  std::fflush(stdout);
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);  // a second one ends it at once
+  return true;
 }
 
 bool demo::everybody_finished() const {
@@ -506,7 +550,7 @@ int demo::report() {
   fmt::print("\n");
   for (const std::string& example : found.examples) fmt::print("  WRONG: {}\n", example);
   if (!failure_.get().empty()) fmt::print("  FAILED: {}\n", failure_.get());
-  if (failure_.get().empty() && !targets_reached()) {
+  if (failure_.get().empty() && !targets_reached() && signal_ == 0) {
     fmt::print("  FAILED: not {} acknowledged writes and {} crashes within {} s\n",
                grouped(options_.writes), grouped(options_.crashes), options_.seconds_max);
   }
@@ -516,8 +560,9 @@ int demo::report() {
       requests, acknowledged(), crashes(), found.lost, found.duplicated,
       percentile(recoveries, 0.5), percentile(recoveries, 0.99));
   std::fflush(stdout);
-  const bool passed = failure_.get().empty() && found.clean() && targets_reached();
-  return passed ? 0 : 1;
+  if (!failure_.get().empty() || !found.clean()) return 1;
+  if (signal_ != 0) return 128 + signal_;  // as a shell tells of it
+  return targets_reached() ? 0 : 1;
 }
 
 }  // namespace
@@ -544,6 +589,8 @@ int main(int argc, char** argv) {
     CLI11_PARSE(app, argc, argv);
     // Crashes are what this is about: a thousand warnings that there was one tell nothing more.
     spdlog::set_level(spdlog::level::err);
+    const sigset_t signals = kv::ending_signals();  // before there are other threads
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     return kv::demo(wanted).run();
   } catch (const std::exception& error) {
     fmt::print(stderr, "kv_demo: {}\n", error.what());

@@ -6,8 +6,11 @@
 
 #include <cstdint>
 #include <expected>
+#include <mutex>
 #include <string>
 #include <vector>
+
+#include <sys/types.h>
 
 namespace kv {
 
@@ -25,23 +28,43 @@ struct benchmark_line {
   double requests_per_second = 0;
 };
 
-/// RETURNS: a line for each test; or why there is none: it is not installed, or it ended with an
-/// error. It ends so at the first error reply, so that lines mean that every request was answered.
-[[nodiscard]] std::expected<std::vector<benchmark_line>, std::string> run_redis_benchmark(
-    const benchmark_round& round);
-
-/// RETURNS: an error with what to install, if redis-benchmark cannot be started.
-[[nodiscard]] std::expected<void, std::string> find_redis_benchmark();
-
 /// What one run of an OS process left: its output (both streams) and how it ended.
 struct child_result {
   int exit_code = -1;  ///< -1: by a signal
   std::string output;
 };
 
-/// Starts a program found in PATH, gives it `input`, waits for its end by its pid.
+/// Ends a child from another thread. THREADS: any. It must outlive the run it is given to.
+class child_ender {
+ public:
+  /// The child that runs now, or the next one, gets SIGTERM.
+  void end();
+
+ private:
+  friend std::expected<child_result, std::string> run_child(const std::vector<std::string>&,
+                                                            const std::string&, child_ender*);
+  void started(pid_t child);
+  /// Waits until the child has ended; its pid is not signalled any more. RETURNS: its status.
+  int wait();
+
+  std::mutex mutex_;
+  pid_t child_ = 0;     // guarded by mutex_
+  bool ended_ = false;  // guarded by mutex_
+};
+
+/// RETURNS: a line for each test; or why there is none: it is not installed, or it ended with an
+/// error. It ends so at the first error reply, so that lines mean that every request was answered.
+[[nodiscard]] std::expected<std::vector<benchmark_line>, std::string> run_redis_benchmark(
+    const benchmark_round& round, child_ender* ender = nullptr);
+
+/// RETURNS: an error with what to install, if redis-benchmark cannot be started.
+[[nodiscard]] std::expected<void, std::string> find_redis_benchmark();
+
+/// Starts a program found in PATH, gives it `input_file`, waits for its end by its pid. It does not
+/// outlive this OS process, however that ends, and gets no signals from the terminal.
 /// RETURNS: why it could not be started.
 [[nodiscard]] std::expected<child_result, std::string> run_child(
-    const std::vector<std::string>& arguments, const std::string& input_file = "/dev/null");
+    const std::vector<std::string>& arguments, const std::string& input_file = "/dev/null",
+    child_ender* ender = nullptr);
 
 }  // namespace kv
