@@ -70,8 +70,8 @@ class report {
   /// One of several: "name, detail".
   void row(std::string_view detail, std::string_view unit, double value,
            const target& t = {}) const;
-  /// One of a curve, at `x`: a row "name, x" that the plots draw too.
-  void point(double x, std::string_view unit, double value) const;
+  /// One of the curve "name, detail" at `x`: a row "name, detail, x", which the plots draw.
+  void point(std::string_view detail, double x, std::string_view unit, double value) const;
 
  private:
   std::string name_;
@@ -85,7 +85,7 @@ bool add(const char* name, run_function run, int repetitions = 0);
 /// `run` null: this peer is not on this machine, and its cells say "left out".
 bool add_peer(const char* name, const char* who, run_function run);
 /// Why a peer is left out, and its version when it is not; for the table's foot.
-bool describe_peer(const char* who, std::string what, bool present);
+bool describe_peer(const char* who, std::string (*what)(), bool present);
 
 using clock = std::chrono::steady_clock;
 

@@ -31,14 +31,18 @@ peeper::ref<tally> started_tally(peeper::runtime& rt, bench::finish_line& line) 
   return *server;
 }
 
-void from_threads(report& r, std::size_t senders) {
+double ns_from_threads(std::size_t senders, std::size_t each) {
   peeper::runtime rt;
-  const std::size_t each = bench::scaled(1'000'000 / senders);
   bench::finish_line line{.at = static_cast<std::int64_t>(each * senders)};
   const auto c = started_tally(rt, line);
-  bench::casts_from_threads(r, line, senders, each, [&] { c.cast(bench::increase{}); });
+  const double ns = bench::ns_of_casts(line, senders, each, [&] { c.cast(bench::increase{}); });
   bench::require(bench::answer(c, bench::get{}) == line.at, "casts are handled once");
+  return ns;
 }
+void from_threads(report& r, std::size_t senders) {
+  bench::report_casts(r, ns_from_threads(senders, bench::scaled(1'000'000 / senders)));
+}
+void producers(report& r) { bench::producers_curve(r, ns_from_threads); }
 void from_1_thread(report& r) { from_threads(r, 1); }
 void from_8_threads(report& r) { from_threads(r, 8); }
 
@@ -75,7 +79,7 @@ void from_servers(report& r, std::size_t senders, unsigned threads) {
   line.wait();
   const double ns = bench::ns_since(begin) / static_cast<double>(each * senders);
   bench::require(bench::answer(c, bench::get{}) == line.at, "casts are handled once");
-  r.row("M/s", bench::millions_a_second(ns), bench::times_best_peer(2, 25));
+  bench::report_casts(r, ns);
 }
 void from_1_server_1(report& r) { from_servers(r, 1, 1); }
 void from_1_server_2(report& r) { from_servers(r, 1, 2); }
@@ -84,6 +88,7 @@ void from_8_servers_2(report& r) { from_servers(r, 8, 2); }
 [[maybe_unused]] const bool added[] = {
     bench::add("cast/1 foreign thread to 1 server", from_1_thread),
     bench::add("cast/8 foreign threads to 1 server", from_8_threads),
+    bench::add("growth/producers", producers, 3),
     bench::add("cast/1 server to 1 server, 1 thread", from_1_server_1),
     bench::add("cast/1 server to 1 server, 2 threads", from_1_server_2),
     bench::add("cast/8 servers to 1 server, 2 threads", from_8_servers_2),

@@ -5,6 +5,7 @@
 //   peeper_bench                                    all, five repetitions, mixed
 //   peeper_bench --short                            each once, hardly any work: is it broken?
 //   peeper_bench --no-peers                         ours only
+//   peeper_bench --times                            says what the run spent its time on
 //   peeper_bench --json=build/bench.json            where to write (default: bench.json)
 //   peeper_bench --markdown=docs/performance.md     its section of figures is written anew: by a
 //                                                   complete run only
@@ -12,7 +13,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
+#include <filesystem>
+#include <map>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,7 +43,8 @@ struct benchmark_entry {
   std::string name;
   int repetitions = 0;
   std::vector<participant> participants;
-  std::size_t first = 0;  // who begins
+  std::size_t first = 0;                  // who begins
+  std::map<std::string, double> seconds;  // that each has taken
 };
 
 /// In the order of registration. A deque: what is registered is pointed to.
@@ -51,7 +56,61 @@ benchmark_entry& entry_of(const std::string& name) {
   for (benchmark_entry& e : entries()) {
     if (e.name == name) return e;
   }
-  return entries().emplace_back(benchmark_entry{.name = name, .participants = {}});
+  return entries().emplace_back(benchmark_entry{.name = name, .participants = {}, .seconds = {}});
+}
+
+/// Where memory is measured, what others have left in this process would be measured too: those run
+/// in a process of their own.
+bool runs_alone(std::string_view name) {
+  return name.starts_with("spawn/") || name.starts_with("memory/") || name.starts_with("growth/");
+}
+
+/// The form in which such a process hands its rows over: one value a line, fields between tabs.
+void print_rows(const std::vector<row>& rows) {
+  const auto number = [](std::optional<double> v) { return v ? fmt::format("{}", *v) : "-"; };
+  for (const row& r : rows) {
+    const bool ours = r.peers.empty();
+    const double value = ours ? r.ours.front() : r.peers.begin()->second.front();
+    fmt::print("row\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n", r.name, r.unit, value,
+               number(r.goal.most), number(r.goal.least), number(r.goal.times_best),
+               number(r.goal.aim), number(r.x), r.curve);
+  }
+}
+
+void read_row(const std::string& line, const std::string& who) {
+  std::vector<std::string> fields;
+  std::istringstream in{line};
+  for (std::string field; std::getline(in, field, '\t');) fields.push_back(field);
+  fields.resize(10);
+  const auto number = [&](std::size_t i) -> std::optional<double> {
+    if (fields[i] == "-") return std::nullopt;
+    return std::strtod(fields[i].c_str(), nullptr);
+  };
+  row& r = results().at(fields[1], fields[2]);
+  (who.empty() ? r.ours : r.peers[who]).push_back(number(3).value_or(0));
+  if (who.empty()) {
+    r.goal = {.most = number(4), .least = number(5), .times_best = number(6), .aim = number(7)};
+  }
+  r.x = number(8);
+  r.curve = fields[9];
+}
+
+void run_alone(const std::string& name, const std::string& who) {
+  static const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
+  const std::string command =
+      fmt::format("'{}' --alone='{}' --who='{}' {}", self, name, who, is_short ? "--short" : "");
+  std::FILE* pipe = ::popen(command.c_str(), "r");
+  require(pipe != nullptr, "a process can be started");
+  std::string line;
+  for (int c = std::fgetc(pipe); c != EOF; c = std::fgetc(pipe)) {
+    if (c != '\n') {
+      line += static_cast<char>(c);
+      continue;
+    }
+    if (line.starts_with("row\t")) read_row(line, who);
+    line.clear();
+  }
+  require(::pclose(pipe) == 0, fmt::format("{} worked in a process of its own", name));
 }
 
 /// One repetition: everybody once. Who begins changes, so that nobody always meets the machine as
@@ -61,10 +120,28 @@ void repeat(benchmark_entry& e) {
   for (std::size_t i = 0; i < count; ++i) {
     const participant& p = e.participants[(e.first + i) % count];
     if (p.run == nullptr || (!p.who.empty() && !with_peers)) continue;
-    report r{e.name, p.who};
-    p.run(r);
+    const auto begin = clock::now();
+    if (runs_alone(e.name)) {
+      run_alone(e.name, p.who);
+    } else {
+      report r{e.name, p.who};
+      p.run(r);
+    }
+    e.seconds[p.who] += ns_since(begin) / 1e9;
   }
   e.first = (e.first + 1) % count;
+}
+
+/// RETURNS: whether there is such a one.
+bool run_one_alone(const std::string& name, const std::string& who) {
+  for (const participant& p : entry_of(name).participants) {
+    if (p.who != who || p.run == nullptr) continue;
+    report r{name, who};
+    p.run(r);
+    print_rows(results().sorted());
+    return true;
+  }
+  return false;
 }
 
 void register_all() {
@@ -76,6 +153,16 @@ void register_all() {
                            ->Iterations(1)
                            ->Unit(benchmark::kSecond);
     if (e.repetitions != 0 && !is_short) registered->Repetitions(e.repetitions);
+  }
+}
+
+/// What the run spent its time on.
+void print_times() {
+  for (const benchmark_entry& e : entries()) {
+    for (const auto& [who, seconds] : e.seconds) {
+      if (seconds < 0.5) continue;
+      fmt::print("{:6.1f} s  {}, {}\n", seconds, e.name, who.empty() ? "ours" : who);
+    }
   }
 }
 
@@ -147,10 +234,11 @@ void report::row(std::string_view detail, std::string_view unit, double value,
                  const target& t) const {
   add_value(fmt::format("{}, {}", name_, detail), who_, unit, value, t);
 }
-void report::point(double x, std::string_view unit, double value) const {
-  bench::row& r = add_value(fmt::format("{}, {:g}", name_, x), who_, unit, value, {});
+void report::point(std::string_view detail, double x, std::string_view unit, double value) const {
+  const std::string curve = fmt::format("{}, {}", name_, detail);
+  bench::row& r = add_value(fmt::format("{}, {}", curve, x), who_, unit, value, {});
   r.x = x;
-  r.curve = name_;
+  r.curve = curve;
 }
 
 bool add(const char* name, run_function run, int repetitions) {
@@ -163,8 +251,8 @@ bool add_peer(const char* name, const char* who, run_function run) {
   entry_of(name).participants.push_back({.who = who, .run = run});
   return true;
 }
-bool describe_peer(const char* who, std::string what, bool present) {
-  described_peers().push_back({.name = who, .what = std::move(what), .present = present});
+bool describe_peer(const char* who, std::string (*what)(), bool present) {
+  described_peers().push_back({.name = who, .what = what, .present = present});
   return true;
 }
 
@@ -173,7 +261,10 @@ bool describe_peer(const char* who, std::string what, bool present) {
 int main(int argc, char** argv) {
   std::string json = "bench.json";
   std::string markdown;
+  std::string alone;
+  std::string who;
   bool complete = true;
+  bool times = false;
   std::vector<std::string> given{argv[0]};
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
@@ -181,6 +272,12 @@ int main(int argc, char** argv) {
     if (argument == "--short") {
       bench::is_short = true;
       complete = false;
+    } else if (argument.starts_with("--alone=")) {
+      alone = value_of("--alone=");
+    } else if (argument.starts_with("--who=")) {
+      who = value_of("--who=");
+    } else if (argument == "--times") {
+      times = true;
     } else if (argument == "--no-peers") {
       bench::with_peers = false;
       complete = false;
@@ -193,6 +290,12 @@ int main(int argc, char** argv) {
       given.push_back(argument);
     }
   }
+  // Crashes are logged as in a program with a logger, but not to the terminal.
+  spdlog::register_logger(
+      std::make_shared<spdlog::logger>("peeper", std::make_shared<spdlog::sinks::null_sink_mt>()));
+
+  if (!alone.empty()) return bench::run_one_alone(alone, who) ? 0 : 2;
+
   // First ours, so that what was given wins.
   std::vector<std::string> arguments{given.front()};
   if (bench::is_short) {
@@ -210,10 +313,6 @@ int main(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(count, pointers.data())) return 2;
   bench::register_all();
 
-  // Crashes are logged as in a program with a logger, but not to the terminal.
-  spdlog::register_logger(
-      std::make_shared<spdlog::logger>("peeper", std::make_shared<spdlog::sinks::null_sink_mt>()));
-
   bench::gathering_reporter reporter;
   const std::size_t run = benchmark::RunSpecifiedBenchmarks(&reporter);
   auto rows = bench::results().sorted();
@@ -223,6 +322,7 @@ int main(int argc, char** argv) {
   }
   bench::note_left_out(rows);
   bench::print_table(rows);
+  if (times) bench::print_times();
   if (!bench::write_json(rows, json)) {
     fmt::print(stderr, "peeper_bench: cannot write {}\n", json);
     return 1;

@@ -90,7 +90,7 @@ std::string figures(const std::vector<row>& rows, int repetitions) {
       << first_line_with("/etc/os-release", "PRETTY_NAME") << ", " << compiler() << ". Medians of "
       << repetitions << " repetitions unless said otherwise.\n\n";
   for (const peer_description& p : described_peers()) {
-    out << "- " << p.name << ": " << (p.present ? "" : "left out: ") << p.what << '\n';
+    out << "- " << p.name << ": " << (p.present ? "" : "left out: ") << p.what() << '\n';
   }
   std::vector<const row*> of_group;
   for (std::size_t i = 0; i < rows.size(); ++i) {

@@ -45,7 +45,7 @@ struct row {
 
 struct peer_description {
   std::string name;
-  std::string what;
+  std::string (*what)();  ///< asked for when it is needed: it may take time
   bool present;
 };
 

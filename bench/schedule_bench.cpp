@@ -118,23 +118,25 @@ struct burst_counter {
   std::binary_semaphore* gate_;
 };
 
-void burst(report& r) {
-  const std::size_t n = bench::scaled(1'000'000);
+bench::burst_figures burst_of(std::size_t n) {
   bench::finish_line line{.at = static_cast<std::int64_t>(n)};
   std::binary_semaphore gate{0};
   peeper::runtime rt;
   auto c = peeper::start<burst_counter>(rt, {}, &line, &gate);
   bench::require(c.has_value(), "the server started");
-  bench::memory_after_burst(
-      r, line, n, [&] { c->cast(hold{}); }, [&] { c->cast(bench::increase{}); },
+  return bench::figures_of_burst(
+      line, n, [&] { c->cast(hold{}); }, [&] { c->cast(bench::increase{}); },
       [&] { gate.release(); });
 }
+void burst(report& r) { bench::report_burst(r, burst_of(bench::scaled(1'000'000))); }
+void bursts(report& r) { bench::burst_curve(r, burst_of); }
 
 [[maybe_unused]] const bool added[] = {
     bench::add("schedule/call from a server that computes on", call_then_compute),
     bench::add("schedule/quiet server beside 100 busy ones", quiet_server),
     bench::add("schedule/idle runtime with 1,000 servers", idle),
     bench::add("memory/a million messages", burst),
+    bench::add("growth/queued messages", bursts, 3),
 };
 
 }  // namespace

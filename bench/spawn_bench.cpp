@@ -10,26 +10,50 @@ namespace {
 
 using bench::report;
 
-void spawn_100k(report& r) {
-  const std::size_t n = bench::scaled(100'000);
+struct servers {
+  explicit servers(std::size_t n) : refs(n) {}
+  bench::spawn_figures measure() {
+    const auto figures = bench::figures_of_spawning(
+        refs.size(),
+        [&](std::size_t i) {
+          refs[i] = bench::started<bench::counter>(rt, {.state = static_cast<std::int64_t>(i)});
+        },
+        [&](std::size_t i) { return bench::answer(refs[i], bench::get{}); });
+    bench::require(rt.server_count() == refs.size(), "all servers are there");
+    return figures;
+  }
   peeper::runtime rt;
-  std::vector<peeper::ref<bench::counter>> servers;
-  servers.reserve(n);
-  for (std::size_t i = 0; i < n; ++i) servers.emplace_back();
-  bench::spawned(
-      r, n,
-      [&](std::size_t i) {
-        servers[i] = bench::started<bench::counter>(rt, {.state = static_cast<std::int64_t>(i)});
-      },
-      [&](std::size_t i) { return bench::answer(servers[i], bench::get{}); });
-  bench::require(rt.server_count() == n, "all servers are there");
+  std::vector<peeper::ref<bench::counter>> refs;
+};
+
+/// RETURNS: the time of each.
+double shut_down(servers& all) {
   const auto begin = bench::clock::now();
-  bench::require(rt.shutdown().has_value(), "all servers ended");
-  const double stopped = bench::ns_since(begin) / static_cast<double>(n);
-  bench::require(rt.server_count() == 0, "no server is left");
-  r.row("shutdown of each", "ns", stopped);
+  bench::require(all.rt.shutdown().has_value(), "all servers ended");
+  const double ns = bench::ns_since(begin) / static_cast<double>(all.refs.size());
+  bench::require(all.rt.server_count() == 0, "no server is left");
+  return ns;
 }
 
-[[maybe_unused]] const bool added = bench::add("spawn/100,000 servers", spawn_100k);
+void spawn_100k(report& r) {
+  servers all{bench::scaled(100'000)};
+  bench::report_spawning(r, all.measure());
+  r.row("shutdown of each", "ns", shut_down(all));
+}
+
+void growing(report& r) {
+  bench::spawn_curve(r, 1'000'000, [&](std::size_t n) {
+    servers all{n};
+    const bench::spawn_figures figures = all.measure();
+    const double ns = shut_down(all);
+    if (n >= 10'000) r.point("shutdown of each", static_cast<double>(n), "ns", ns);
+    return figures;
+  });
+}
+
+[[maybe_unused]] const bool added[] = {
+    bench::add("spawn/100,000 servers", spawn_100k),
+    bench::add("growth/servers", growing, 1),
+};
 
 }  // namespace

@@ -77,7 +77,7 @@ void print_table(const std::vector<row>& rows) {
   fmt::print("\nMedians. A ratio above 1 means that ours is better. Targets met: {} of {}.\n", met,
              judged);
   for (const peer_description& p : described_peers()) {
-    fmt::print("{}{}: {}\n", p.present ? "" : "left out: ", p.name, p.what);
+    fmt::print("{}{}: {}\n", p.present ? "" : "left out: ", p.name, p.what());
   }
 }
 

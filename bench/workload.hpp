@@ -103,10 +103,10 @@ void foreign_calls_to_busy(report& r, MakeCall make_call) {
   r.row("p99", "ns", percentile(times, 0.99), no_slower_than_best_peer());
 }
 
-/// `cast()` adds one; the server passes `line`.
+/// The time of one, from the first cast to the last one's callback. `cast()` adds one; the server
+/// passes `line`.
 template <class Cast>
-void casts_from_threads(report& r, finish_line& line, std::size_t senders, std::size_t each,
-                        Cast cast) {
+double ns_of_casts(finish_line& line, std::size_t senders, std::size_t each, Cast cast) {
   const auto begin = clock::now();
   std::vector<std::thread> threads;
   for (std::size_t s = 0; s < senders; ++s) {
@@ -117,27 +117,75 @@ void casts_from_threads(report& r, finish_line& line, std::size_t senders, std::
   line.wait();
   const double ns = ns_since(begin) / static_cast<double>(each * senders);
   for (std::thread& t : threads) t.join();
-  r.row("M/s", millions_a_second(ns), times_best_peer(2, 25));
+  return ns;
 }
 
-/// `spawn(i)` starts server i with state i; `ask(i)` gives it back.
+inline void report_casts(report& r, double ns_each_cast) {
+  r.row("M/s", millions_a_second(ns_each_cast), times_best_peer(2, 25));
+}
+
+/// `casts(senders, each)` does them and gives the time of one.
+template <class Casts>
+void producers_curve(report& r, Casts casts) {
+  for (std::size_t senders = 1; senders <= 64; senders *= 2) {
+    const double ns = casts(senders, scaled(200'000) / senders + 1);
+    r.point("casts", static_cast<double>(senders), "M/s", millions_a_second(ns));
+  }
+}
+
+struct spawn_figures {
+  double ns;
+  double bytes;
+  double answer_ns;
+};
+
+/// Each of `n`. `spawn(i)` starts server i with state i; `ask(i)` gives it back.
 template <class Spawn, class Ask>
-void spawned(report& r, std::size_t n, Spawn spawn, Ask ask) {
+spawn_figures figures_of_spawning(std::size_t n, Spawn spawn, Ask ask) {
   const auto count = static_cast<double>(n);
   // Memory that earlier benchmarks have given back must not hide what this one takes.
   malloc_trim(0);
   const double before = resident_bytes();
   auto begin = clock::now();
   for (std::size_t i = 0; i < n; ++i) spawn(i);
-  const double time = ns_since(begin) / count;
-  const double bytes = (resident_bytes() - before) / count;
+  spawn_figures f{.ns = ns_since(begin) / count, .bytes = 0, .answer_ns = 0};
+  f.bytes = (resident_bytes() - before) / count;
   begin = clock::now();
   for (std::size_t i = 0; i < n; ++i) {
     require(ask(i) == static_cast<std::int64_t>(i), "each server has its own state");
   }
-  r.row("time of each", "ns", time, at_most(400));
-  r.row("memory of each", "bytes", bytes, at_most(500));
-  r.row("first answer of each", "ns", ns_since(begin) / count);
+  f.answer_ns = ns_since(begin) / count;
+  return f;
+}
+
+inline void report_spawning(report& r, const spawn_figures& f) {
+  r.row("time of each", "ns", f.ns, at_most(400));
+  r.row("memory of each", "bytes", f.bytes, at_most(500));
+  r.row("first answer of each", "ns", f.answer_ns);
+}
+
+/// What lasts too short to be measured once is measured some times.
+[[nodiscard]] inline int turns_for(std::size_t n) { return n <= 1'000 && !short_run() ? 9 : 1; }
+
+/// `spawned(n)` gives the figures of n servers.
+template <class Spawned>
+void spawn_curve(report& r, std::size_t most, Spawned spawned) {
+  for (std::size_t n = 1; n <= scaled(most); n *= 10) {
+    std::vector<double> ns;
+    std::vector<double> answers;
+    double bytes = 0;
+    for (int turn = 0; turn < turns_for(n); ++turn) {
+      const spawn_figures f = spawned(n);
+      ns.push_back(f.ns);
+      answers.push_back(f.answer_ns);
+      bytes = f.bytes;
+    }
+    const auto x = static_cast<double>(n);
+    r.point("time of each", x, "ns", percentile(ns, 0.5));
+    r.point("first answer of each", x, "ns", percentile(answers, 0.5));
+    // Memory is counted in pages.
+    if (n >= 10'000) r.point("memory of each", x, "bytes", bytes);
+  }
 }
 
 /// `fail_and_ask()` makes a handler throw, sees that it did, and gives the next answer.
@@ -204,25 +252,64 @@ inline void idle_for_a_second(report& r) {
   const double seconds = ns_since(begin) / 1e9;
   r.row("wake-ups", "wakes/s", static_cast<double>(sleeps_of_other_threads() - sleeps) / seconds,
         at_most(0));
-  // No time at all: reading the clocks takes some itself.
-  r.row("CPU time", "us/second", (cpu_ns_of_other_threads() - cpu) / 1000 / seconds, at_most(1));
+  // No time at all: reading the clocks takes some itself, which may make it negative.
+  const double us = (cpu_ns_of_other_threads() - cpu) / 1000 / seconds;
+  r.row("CPU time", "us/second", std::max(us, 0.0), at_most(1));
 }
+
+struct burst_figures {
+  double peak_bytes;     ///< while all wait
+  double after_bytes;    ///< when all are handled
+  double ns_of_each;     ///< to handle
+  double ns_of_sending;  ///< to queue
+};
 
 /// `hold()` makes the server wait until `let_go`; `cast()` adds one; the server passes `line`.
 template <class Hold, class Cast, class LetGo>
-void memory_after_burst(report& r, finish_line& line, std::size_t n, Hold hold, Cast cast,
-                        LetGo let_go) {
-  constexpr double mb = 1e6;
+burst_figures figures_of_burst(finish_line& line, std::size_t n, Hold hold, Cast cast,
+                               LetGo let_go) {
   malloc_trim(0);
+  burst_figures f{};
   const double before = resident_bytes();
   hold();
+  auto begin = clock::now();
   for (std::size_t i = 0; i < n; ++i) cast();
-  const double peak = resident_bytes();
+  f.ns_of_sending = ns_since(begin) / static_cast<double>(n);
+  f.peak_bytes = resident_bytes() - before;
+  begin = clock::now();
   let_go();
   line.wait();
-  std::this_thread::sleep_for(100ms);  // what gives memory back later may do so
-  r.row("while they wait", "MB", (peak - before) / mb);
-  r.row("when all are handled", "MB", (resident_bytes() - before) / mb);
+  f.ns_of_each = ns_since(begin) / static_cast<double>(n);
+  std::this_thread::sleep_for(n < 10'000 ? 1ms : 100ms);  // what gives memory back later may do so
+  f.after_bytes = resident_bytes() - before;
+  return f;
+}
+
+inline void report_burst(report& r, const burst_figures& f) {
+  constexpr double mb = 1e6;
+  r.row("while they wait", "MB", f.peak_bytes / mb);
+  r.row("when all are handled", "MB", f.after_bytes / mb);
+}
+
+/// `burst_of(n)` gives the figures of n messages.
+template <class BurstOf>
+void burst_curve(report& r, BurstOf burst_of) {
+  for (std::size_t n = 1; n <= scaled(1'000'000); n *= 10) {
+    std::vector<double> handling;
+    std::vector<double> sending;
+    burst_figures f{};
+    for (int turn = 0; turn < turns_for(n); ++turn) {
+      f = burst_of(n);
+      handling.push_back(f.ns_of_each);
+      sending.push_back(f.ns_of_sending);
+    }
+    const auto x = static_cast<double>(n);
+    r.point("time to handle each", x, "ns", percentile(handling, 0.5));
+    r.point("time to queue each", x, "ns", percentile(sending, 0.5));
+    if (n < 10'000) continue;
+    r.point("memory while they wait", x, "MB", f.peak_bytes / 1e6);
+    r.point("memory when all are handled", x, "MB", f.after_bytes / 1e6);
+  }
 }
 
 }  // namespace bench

@@ -144,14 +144,18 @@ void server_to_server(report& r, unsigned threads) {
 void server_to_server_1(report& r) { server_to_server(r, 1); }
 void server_to_server_2(report& r) { server_to_server(r, 2); }
 
-void from_threads(report& r, std::size_t senders) {
-  const std::size_t each = bench::scaled(500'000 / senders);
+double ns_from_threads(std::size_t senders, std::size_t each) {
   bench::finish_line line{.at = static_cast<std::int64_t>(each * senders)};
   asio::thread_pool pool;
   const auto c = std::make_shared<counter>(pool, 0, &line);
-  bench::casts_from_threads(r, line, senders, each, [&] { c->increase(1); });
+  const double ns = bench::ns_of_casts(line, senders, each, [&] { c->increase(1); });
   bench::require(answer(c->get()) == line.at, "casts are handled once");
+  return ns;
 }
+void from_threads(report& r, std::size_t senders) {
+  bench::report_casts(r, ns_from_threads(senders, bench::scaled(500'000 / senders)));
+}
+void producers(report& r) { bench::producers_curve(r, ns_from_threads); }
 void from_1_thread(report& r) { from_threads(r, 1); }
 void from_8_threads(report& r) { from_threads(r, 8); }
 
@@ -190,17 +194,18 @@ void from_1_server_1(report& r) { from_servers(r, 1, 1); }
 void from_1_server_2(report& r) { from_servers(r, 1, 2); }
 void from_8_servers_2(report& r) { from_servers(r, 8, 2); }
 
-void spawn_100k(report& r) {
-  const std::size_t n = bench::scaled(100'000);
+bench::spawn_figures spawned(std::size_t n) {
   asio::thread_pool pool;
   std::vector<std::shared_ptr<counter>> servers(n);
-  bench::spawned(
-      r, n,
+  return bench::figures_of_spawning(
+      n,
       [&](std::size_t i) {
         servers[i] = std::make_shared<counter>(pool, static_cast<std::int64_t>(i));
       },
       [&](std::size_t i) { return answer(servers[i]->get()); });
 }
+void spawn_100k(report& r) { bench::report_spawning(r, spawned(bench::scaled(100'000))); }
+void growing(report& r) { bench::spawn_curve(r, 100'000, spawned); }
 
 void exception_to_answer(report& r) {
   asio::thread_pool pool;
@@ -276,18 +281,20 @@ void idle(report& r) {
   bench::idle_for_a_second(r);
 }
 
-void burst(report& r) {
-  const std::size_t n = bench::scaled(1'000'000);
+bench::burst_figures burst_of(std::size_t n) {
   bench::finish_line line{.at = static_cast<std::int64_t>(n)};
   std::binary_semaphore gate{0};
   asio::thread_pool pool;
   const auto c = std::make_shared<counter>(pool, 0, &line);
-  bench::memory_after_burst(
-      r, line, n, [&] { c->hold(gate); }, [&] { c->increase(1); }, [&] { gate.release(); });
+  return bench::figures_of_burst(
+      line, n, [&] { c->hold(gate); }, [&] { c->increase(1); }, [&] { gate.release(); });
 }
+void burst(report& r) { bench::report_burst(r, burst_of(bench::scaled(1'000'000))); }
+void bursts(report& r) { bench::burst_curve(r, burst_of); }
 
 [[maybe_unused]] const bool added[] = {
-    bench::describe_peer(asio_name, "Boost.Asio " BOOST_LIB_VERSION, true),
+    bench::describe_peer(
+        asio_name, [] { return std::string{"Boost.Asio " BOOST_LIB_VERSION}; }, true),
     bench::add_peer("call/foreign thread to idle server", asio_name, foreign_to_idle),
     bench::add_peer("call/foreign thread to idle server after 20 ms", asio_name,
                     foreign_after_pause),
@@ -305,6 +312,9 @@ void burst(report& r) {
     bench::add_peer("schedule/quiet server beside 100 busy ones", asio_name, quiet_server),
     bench::add_peer("schedule/idle runtime with 1,000 servers", asio_name, idle),
     bench::add_peer("memory/a million messages", asio_name, burst),
+    bench::add_peer("growth/producers", asio_name, producers),
+    bench::add_peer("growth/servers", asio_name, growing),
+    bench::add_peer("growth/queued messages", asio_name, bursts),
 };
 
 }  // namespace

@@ -64,13 +64,18 @@ caf::actor spawn_counter(caf::actor_system& sys, std::int64_t first = 0,
   return sys.spawn(counter, first, line, gate);
 }
 
-template <class Atom, class... Arguments>
-std::int64_t ask(caf::scoped_actor& self, const caf::actor& c, Atom what, Arguments... arguments) {
+template <class Limit, class Atom, class... Arguments>
+std::int64_t ask_within(Limit limit, caf::scoped_actor& self, const caf::actor& c, Atom what,
+                        Arguments... arguments) {
   std::int64_t got = -1;
-  self->request(c, bench::call_limit, what, arguments...)
+  self->request(c, limit, what, arguments...)
       .receive([&](std::int64_t n) { got = n; },
                [](caf::error&) { bench::require(false, "CAF answered the request"); });
   return got;
+}
+template <class Atom, class... Arguments>
+std::int64_t ask(caf::scoped_actor& self, const caf::actor& c, Atom what, Arguments... arguments) {
+  return ask_within(bench::call_limit, self, c, what, arguments...);
 }
 std::int64_t add_one(caf::scoped_actor& self, const caf::actor& c) {
   return ask(self, c, add_atom::value, std::int64_t{1});
@@ -156,17 +161,21 @@ void unlimited_2(report& r) { server_to_server(r, 2, caf::infinite); }
 
 // ------------------------------------------------------------------------------------ casts
 
-void from_threads(report& r, std::size_t senders) {
+double ns_from_threads(std::size_t senders, std::size_t each) {
   config cfg;
   caf::actor_system sys{cfg};
-  const std::size_t each = bench::scaled(500'000 / senders);
   bench::finish_line line{.at = static_cast<std::int64_t>(each * senders)};
   const auto c = spawn_counter(sys, 0, &line);
-  bench::casts_from_threads(r, line, senders, each,
-                            [&] { caf::anon_send(c, inc_atom::value, std::int64_t{1}); });
+  const double ns = bench::ns_of_casts(
+      line, senders, each, [&] { caf::anon_send(c, inc_atom::value, std::int64_t{1}); });
   caf::scoped_actor self{sys};
   bench::require(ask(self, c, get_atom::value) == line.at, "casts are handled once");
+  return ns;
 }
+void from_threads(report& r, std::size_t senders) {
+  bench::report_casts(r, ns_from_threads(senders, bench::scaled(500'000 / senders)));
+}
+void producers(report& r) { bench::producers_curve(r, ns_from_threads); }
 void from_1_thread(report& r) { from_threads(r, 1); }
 void from_8_threads(report& r) { from_threads(r, 8); }
 
@@ -202,16 +211,21 @@ void from_8_servers_2(report& r) { from_servers(r, 8, 2); }
 
 // ------------------------------------------------------------------------------------ the rest
 
-void spawn_100k(report& r) {
-  const std::size_t n = bench::scaled(100'000);
+bench::spawn_figures spawned(std::size_t n) {
   config cfg;
   caf::actor_system sys{cfg};
   caf::scoped_actor self{sys};
   std::vector<caf::actor> servers(n);
-  bench::spawned(
-      r, n, [&](std::size_t i) { servers[i] = spawn_counter(sys, static_cast<std::int64_t>(i)); },
-      [&](std::size_t i) { return ask(self, servers[i], get_atom::value); });
+  return bench::figures_of_spawning(
+      n, [&](std::size_t i) { servers[i] = spawn_counter(sys, static_cast<std::int64_t>(i)); },
+      [&](std::size_t i) {
+        // No limit: after 5 s the time-outs of all requests before would pile up in the
+        // scoped_actor, which looks at each of them for each answer.
+        return ask_within(caf::infinite, self, servers[i], get_atom::value);
+      });
 }
+void spawn_100k(report& r) { bench::report_spawning(r, spawned(bench::scaled(100'000))); }
+void growing(report& r) { bench::spawn_curve(r, 100'000, spawned); }
 
 /// No supervisor is part of it: who is told of the end starts the next one, without its state.
 void exception_to_answer(report& r) {
@@ -257,6 +271,7 @@ void call_then_compute(report& r) {
         .receive([](bool ok) { bench::require(ok, "the call was answered"); },
                  [](caf::error&) { bench::require(false, "CAF answered the request"); });
   });
+  self->send_exit(caller, caf::exit_reason::user_shutdown);
 }
 
 caf::behavior worker(caf::event_based_actor* self, std::atomic<bool>* enough) {
@@ -294,22 +309,25 @@ void idle(report& r) {
   bench::idle_for_a_second(r);
 }
 
-void burst(report& r) {
-  const std::size_t n = bench::scaled(1'000'000);
+bench::burst_figures burst_of(std::size_t n) {
   bench::finish_line line{.at = static_cast<std::int64_t>(n)};
   std::binary_semaphore gate{0};
   config cfg;
   caf::actor_system sys{cfg};
   const auto c = spawn_counter(sys, 0, &line, &gate);
-  bench::memory_after_burst(
-      r, line, n, [&] { caf::anon_send(c, hold_atom::value); },
+  return bench::figures_of_burst(
+      line, n, [&] { caf::anon_send(c, hold_atom::value); },
       [&] { caf::anon_send(c, inc_atom::value, std::int64_t{1}); }, [&] { gate.release(); });
 }
+void burst(report& r) { bench::report_burst(r, burst_of(bench::scaled(1'000'000))); }
+void bursts(report& r) { bench::burst_curve(r, burst_of); }
 
 [[maybe_unused]] const bool described = bench::describe_peer(
     "CAF",
-    "C++ Actor Framework " + std::to_string(CAF_VERSION / 10000) + '.' +
-        std::to_string(CAF_VERSION / 100 % 100) + '.' + std::to_string(CAF_VERSION % 100),
+    [] {
+      return "C++ Actor Framework " + std::to_string(CAF_VERSION / 10000) + '.' +
+             std::to_string(CAF_VERSION / 100 % 100) + '.' + std::to_string(CAF_VERSION % 100);
+    },
     true);
 
 }  // namespace
@@ -318,8 +336,8 @@ void burst(report& r) {
 #else
 #define PEEPER_BENCH_RUN(f) nullptr
 namespace {
-[[maybe_unused]] const bool described =
-    bench::describe_peer("CAF", "not found when this was built (Debian: libcaf-dev)", false);
+[[maybe_unused]] const bool described = bench::describe_peer(
+    "CAF", [] { return std::string{"not found when this was built (Debian: libcaf-dev)"}; }, false);
 }  // namespace
 #endif
 
@@ -361,6 +379,9 @@ constexpr const char* unlimited_name = "CAF, no limit";
                     PEEPER_BENCH_RUN(quiet_server)),
     bench::add_peer("schedule/idle runtime with 1,000 servers", caf_name, PEEPER_BENCH_RUN(idle)),
     bench::add_peer("memory/a million messages", caf_name, PEEPER_BENCH_RUN(burst)),
+    bench::add_peer("growth/producers", caf_name, PEEPER_BENCH_RUN(producers)),
+    bench::add_peer("growth/servers", caf_name, PEEPER_BENCH_RUN(growing)),
+    bench::add_peer("growth/queued messages", caf_name, PEEPER_BENCH_RUN(bursts)),
 };
 
 }  // namespace

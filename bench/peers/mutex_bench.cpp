@@ -219,13 +219,17 @@ void server_to_server(report& r, unsigned threads) {
 void server_to_server_1(report& r) { server_to_server(r, 1); }
 void server_to_server_2(report& r) { server_to_server(r, 2); }
 
-void from_threads(report& r, std::size_t senders) {
-  const std::size_t each = bench::scaled(1'000'000 / senders);
+double ns_from_threads(std::size_t senders, std::size_t each) {
   bench::finish_line line{.at = static_cast<std::int64_t>(each * senders)};
   counter c{0, &line};
-  bench::casts_from_threads(r, line, senders, each, [&] { c.increase(1); });
+  const double ns = bench::ns_of_casts(line, senders, each, [&] { c.increase(1); });
   bench::require(c.get() == line.at, "casts are handled once");
+  return ns;
 }
+void from_threads(report& r, std::size_t senders) {
+  bench::report_casts(r, ns_from_threads(senders, bench::scaled(1'000'000 / senders)));
+}
+void producers(report& r) { bench::producers_curve(r, ns_from_threads); }
 void from_1_thread(report& r) { from_threads(r, 1); }
 void from_8_threads(report& r) { from_threads(r, 8); }
 
@@ -321,17 +325,20 @@ void idle(report& r) {
   bench::idle_for_a_second(r);
 }
 
-void burst(report& r) {
-  const std::size_t n = bench::scaled(1'000'000);
+bench::burst_figures burst_of(std::size_t n) {
   bench::finish_line line{.at = static_cast<std::int64_t>(n)};
   std::binary_semaphore gate{0};
   counter c{0, &line};
-  bench::memory_after_burst(
-      r, line, n, [&] { c.hold(gate); }, [&] { c.increase(1); }, [&] { gate.release(); });
+  return bench::figures_of_burst(
+      line, n, [&] { c.hold(gate); }, [&] { c.increase(1); }, [&] { gate.release(); });
 }
+void burst(report& r) { bench::report_burst(r, burst_of(bench::scaled(1'000'000))); }
+void bursts(report& r) { bench::burst_curve(r, burst_of); }
 
 [[maybe_unused]] const bool added[] = {
-    bench::describe_peer(mutex_name, "std::thread, std::mutex, std::condition_variable", true),
+    bench::describe_peer(
+        mutex_name, [] { return std::string{"std::thread, std::mutex, std::condition_variable"}; },
+        true),
     bench::add_peer("call/foreign thread to idle server", mutex_name, foreign_to_idle),
     bench::add_peer("call/foreign thread to idle server after 20 ms", mutex_name,
                     foreign_after_pause),
@@ -348,6 +355,8 @@ void burst(report& r) {
     bench::add_peer("schedule/quiet server beside 100 busy ones", mutex_name, quiet_server),
     bench::add_peer("schedule/idle runtime with 1,000 servers", mutex_name, idle),
     bench::add_peer("memory/a million messages", mutex_name, burst),
+    bench::add_peer("growth/producers", mutex_name, producers),
+    bench::add_peer("growth/queued messages", mutex_name, bursts),
 };
 
 }  // namespace

@@ -92,9 +92,12 @@ bool here() {
 }
 bench::run_function if_here(bench::run_function run) { return here() ? run : nullptr; }
 
+std::string version() {
+  return here() ? run_script("version", 1)["version"] : "elixir is not installed";
+}
+
 [[maybe_unused]] const bool added[] = {
-    bench::describe_peer(
-        otp_name, here() ? run_script("version", 1)["version"] : "elixir is not installed", here()),
+    bench::describe_peer(otp_name, version, here()),
     bench::add_peer("call/foreign thread to idle server", otp_name, if_here(call)),
     bench::add_peer("call/foreign thread to idle server after 20 ms", otp_name,
                     if_here(call_pause)),
