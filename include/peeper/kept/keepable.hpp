@@ -7,9 +7,6 @@
 // back neither after a crash nor in another OS process. It need not be default constructible: the
 // first value comes from the options or from init, and nothing here makes another one.
 //
-// (clang and Boost.PFR together reject an aggregate with a std::vector or std::map of move-only
-// elements before it gets here, with a message about the deleted copy constructor.)
-//
 // THREADS: pure functions of types.
 //
 //   static_assert(peeper::keepable<my_state>);
@@ -34,7 +31,69 @@ enum class obstacle {
   read_only,
   throwing_move,
   no_default,
+  base_class,
+  c_array,
 };
+
+/// Stands for a value of any type where an aggregate is initialised.
+struct any_value {
+  template <class T>
+  operator T() const noexcept;  // NOLINT(google-explicit-constructor): that is the point
+};
+/// Stands for a value of any base class of T.
+template <class T>
+struct any_base {
+  template <class Base>
+    requires(std::is_base_of_v<Base, T> && !std::is_same_v<Base, T>)
+  operator Base() const noexcept;  // NOLINT(google-explicit-constructor)
+};
+/// Stands for nothing: who takes it takes everything.
+struct no_value {};
+template <std::size_t>
+using any_values = any_value;
+
+template <class T>
+concept has_base_class = requires { T{any_base<T>{}}; } && !requires { T{no_value{}}; };
+
+/// Whether T{...} takes `Before` values, one in braces made of two, and `After` more.
+template <class T, std::size_t... Before, std::size_t... After>
+consteval bool takes_pair(std::index_sequence<Before...> /*b*/,
+                          std::index_sequence<After...> /*a*/) {
+  return requires {
+    T{any_values<Before>{}..., {any_value{}, any_value{}}, any_values<After>{}...};
+  };
+}
+template <class T, std::size_t... I>
+consteval bool takes_values(std::index_sequence<I...> /*i*/) {
+  return requires { T{any_values<I>{}...}; };
+}
+/// How many values T{...} takes; the elements of a C array count one by one.
+template <class T, std::size_t N = 0>
+consteval std::size_t count_values() {
+  // More than a field for each byte there is not; where nothing fits, nothing is claimed.
+  if constexpr (N > sizeof(T) || !takes_values<T>(std::make_index_sequence<N + 1>{})) {
+    return N;
+  } else {
+    return count_values<T, N + 1>();
+  }
+}
+/// Where a C array is, fewer values fit behind its braces than behind a single value.
+template <class T, std::size_t I, std::size_t N>
+consteval bool finds_c_array() {
+  if constexpr (I + 1 >= N) {
+    return false;
+  } else {
+    using before = std::make_index_sequence<I>;
+    if constexpr (takes_pair<T>(before{}, std::index_sequence<>{}) &&
+                  !takes_pair<T>(before{}, std::make_index_sequence<N - I - 1>{})) {
+      return true;
+    } else {
+      return finds_c_array<T, I + 1, N>();
+    }
+  }
+}
+template <class T>
+concept has_c_array = finds_c_array<T, 0, count_values<T>()>();
 
 template <class T>
 inline constexpr bool is_span = false;
@@ -80,6 +139,12 @@ consteval obstacle obstacle_of() {
     return obstacle::none;
   } else if constexpr (kept<T>) {
     return T::template element_obstacle<T, Seen...>();
+  } else if constexpr (std::is_array_v<T>) {
+    return obstacle::c_array;
+  } else if constexpr (plain_aggregate<T> && has_base_class<T>) {
+    return obstacle::base_class;
+  } else if constexpr (plain_aggregate<T> && has_c_array<T>) {
+    return obstacle::c_array;
   } else if constexpr (structure<T>) {
     obstacle found = obstacle::none;
     all_indices<field_count<T>>([&](auto i) {
@@ -154,10 +219,12 @@ consteval obstacle state_obstacle() {
     return std::is_function_v<T> ? obstacle::function : obstacle::reference;
   } else {
     constexpr obstacle found = obstacle_of<T>();
-    if constexpr (found == obstacle::none && holds_kept<T>) {
+    if constexpr (found != obstacle::none) {
+      return found;  // and no look into it: it may have no fields that can be found
+    } else if constexpr (holds_kept<T>) {
       return leaves_restorable<T>() ? obstacle::none : obstacle::throwing_move;
     } else {
-      return found;
+      return obstacle::none;
     }
   }
 }
@@ -197,11 +264,38 @@ consteval void explain_member() {
                 "kept containers in it must be default constructible without throwing: rolling "
                 "back makes an empty one and fills it. Give it such a constructor, or wrap the "
                 "variant in peeper::kept_value<T>");
+  static_assert(Found != obstacle::base_class,
+                "peeper: the fields of an aggregate with a base class cannot be found. Make the "
+                "base a member, or name the fields with BOOST_DESCRIBE_STRUCT(type, (base), (...)),"
+                " or, if it is small and is to be kept as a whole, give it `static constexpr bool "
+                "peeper_opaque = true;`");
+  static_assert(Found != obstacle::c_array,
+                "peeper: the fields of an aggregate with a C array cannot be found. Use "
+                "std::array<T, N> instead, or, if the aggregate is small and is to be kept as a "
+                "whole, give it `static constexpr bool peeper_opaque = true;`");
+}
+
+template <class Owner, std::size_t Index, class T, bool BesideKept, class... Seen>
+consteval void explain_type();
+
+/// T is what has no fields that can be found, or has it in a field.
+template <class Owner, std::size_t Index, class T, class... Seen>
+consteval void explain_unreadable() {
+  constexpr bool itself =
+      !structure<T> || (plain_aggregate<T> && (has_base_class<T> || has_c_array<T>));
+  if constexpr (itself || seen<T, Seen...>) {
+    explain_member<Owner, Index, T, obstacle_of<T>()>();
+  } else {
+    for_each_index<field_count<T>>(
+        [](auto i) { explain_type<T, i, field_type<i, T>, false, T, Seen...>(); });
+  }
 }
 
 template <class Owner, std::size_t Index, class T, bool BesideKept, class... Seen>
 consteval void explain_type() {
-  if constexpr (obstacle_of<T>() != obstacle::none && structure<T> && !seen<T, Seen...>) {
+  if constexpr (obstacle_of<T>() == obstacle::base_class || obstacle_of<T>() == obstacle::c_array) {
+    explain_unreadable<Owner, Index, T, Seen...>();
+  } else if constexpr (obstacle_of<T>() != obstacle::none && structure<T> && !seen<T, Seen...>) {
     for_each_index<field_count<T>>(
         [](auto i) { explain_type<T, i, field_type<i, T>, BesideKept, T, Seen...>(); });
     constexpr bool in_a_field = !all_indices<field_count<T>>(
@@ -237,6 +331,8 @@ consteval void explain_keepable() {
   if constexpr (!keepable<State>) {
     if constexpr (!std::is_object_v<State> || std::is_const_v<State> || std::is_volatile_v<State>) {
       explain_member<State, 0, State, state_obstacle<State>()>();
+    } else if constexpr (obstacle_of<State>() != obstacle::none) {
+      explain_type<State, 0, State, false>();
     } else {
       explain_type<State, 0, State, holds_kept<State>>();
     }
