@@ -15,9 +15,14 @@ namespace peeper {
 
 /// What a full mailbox does with the next message. A call that is not taken is answered with
 /// call_errc::mailbox_full; library messages are never limited.
+///
+/// `block` has an exception, so that no callback waits for itself: one that has sent something to a
+/// limited mailbox in this run already holds that place until its commit, and goes over the limit
+/// instead of waiting. So at most max_length messages wait, and what the callbacks that run at that
+/// moment have sent beyond their first.
 enum class overflow : std::uint8_t {
   reject,       ///< the sender is told (try_cast: full; cast: dropped, counted and logged)
-  block,        ///< the sender waits for room (calls: until their deadline)
+  block,        ///< the sender waits for room (calls: until their deadline); see below
   drop_oldest,  ///< the oldest queued message goes
   drop_newest,  ///< the new message goes, silently
 };

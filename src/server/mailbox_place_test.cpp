@@ -68,6 +68,23 @@ PEEPER_SIM_TEST(mailbox_place, ACallbackNeverWaitsForPlacesThatItHoldsItself) {
   EXPECT_EQ(b.call(burst_then_call{5}), 10);
 }
 
+PEEPER_SIM_TEST(mailbox_place, IsExceededByWhatOneCallbackSendsAtMost) {
+  const auto target =
+      start<counter>(rt, {.mailbox = {.max_length = 3, .when_full = overflow::block}}).value();
+  const auto b = start<bursting>(rt, {.state = {{target}}}).value();
+  ASSERT_TRUE(suspend(target));
+  target.cast(add{1});
+  target.cast(add{1});
+  b.cast(burst{10});  // takes the last place, and then holds one
+  b.cast(burst{10});  // holds none: waits
+  sim.run();
+  EXPECT_EQ(statistics_of(target)->queued, 12U) << "the limit, and what one callback sent beyond";
+  EXPECT_EQ(statistics_of(target)->dropped, 0U);
+  ASSERT_TRUE(resume(target));
+  sim.run();
+  EXPECT_EQ(target.call(get{}), 22);
+}
+
 PEEPER_SIM_TEST(mailbox_place, ACallbackThatHoldsNoneWaitsForRoom) {
   const auto target =
       start<counter>(rt, {.mailbox = {.max_length = 1, .when_full = overflow::block}}).value();
