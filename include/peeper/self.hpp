@@ -81,9 +81,9 @@ template <class S>
   const detail::branch* b = detail::current_branch();
   return b == nullptr ? pid{} : b->server_pid();
 }
-/// How many workers this server had before the one that runs here: 0 on the first start. `init` runs
-/// on every start; what it sets for the server, and not for the worker, is there already if this is
-/// not 0: timers, monitors, links.
+/// How many workers this server had before the one that runs here: 0 on the first start. `init`
+/// runs on every start; what it sets for the server, and not for the worker, is there already if
+/// this is not 0: timers, monitors, links.
 ///
 ///     state init() {
 ///       state s;
