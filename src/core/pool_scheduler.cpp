@@ -8,6 +8,7 @@
 /// nor are blocked (active). A submitter makes its work visible, then does a read-modify-write on
 /// `counts_`; a worker that goes to sleep does one, then looks for work once more. The two are
 /// ordered, so either the submitter sees a sleeper or the sleeper sees the work.
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <memory>
@@ -24,8 +25,13 @@
 namespace peeper::detail {
 namespace {
 
-/// How many callbacks a server may run before the others have their turn.
-constexpr unsigned slice_budget = 8;
+/// How many callbacks a server runs before it is looked whether somebody fresh waits.
+constexpr unsigned slice_budget = 4;
+/// How long a server may go on while only such wait that have had a turn of that length, too.
+constexpr duration slice_length_max = std::chrono::microseconds{50};
+/// The clock is read after 1, 2, 4, 8, 8, ... times slice_budget callbacks: short callbacks do not
+/// pay for it, long ones do not hold up the others.
+constexpr unsigned runs_between_looks_max = 8;
 /// Every so many slices the tired go before the fresh, so that neither starves.
 constexpr unsigned tired_turn = 8;
 constexpr std::size_t threads_max = 1024;
@@ -325,9 +331,29 @@ class pool_scheduler final : public scheduler {
       // If something else is run first, what was left in `next` is for whoever sleeps.
       if (something_unannounced && w.next.load(std::memory_order_relaxed) != nullptr) announce();
       something_unannounced = false;
-      if (p->run(slice_budget) && !w.tired.push(*p)) push_global(*p);
+      if (run_slice(w, *p) && !w.tired.push(*p)) push_global(*p);
     }
     this_worker = nullptr;
+  }
+
+  /// RETURNS: true if it wants to go on.
+  bool run_slice(const worker& w, process& p) noexcept {
+    if (!p.run(slice_budget)) return false;
+    if (fresh_wait(w)) return true;
+    const time_point over = env_.now() + slice_length_max;
+    for (unsigned runs = 1;; runs = std::min(2 * runs, runs_between_looks_max)) {
+      for (unsigned i = 0; i < runs; ++i) {
+        if (!p.run(slice_budget)) return false;
+        if (fresh_wait(w)) return true;
+      }
+      if (env_.now() >= over) return true;
+    }
+  }
+  /// Does anybody wait for `w` who has not used up a slice?
+  [[nodiscard]] bool fresh_wait(const worker& w) const noexcept {
+    // ORDER: relaxed: hints; who is overlooked now is seen after the next few callbacks.
+    return w.next.load(std::memory_order_relaxed) != nullptr || !w.fresh.empty() ||
+           global_length_.load(std::memory_order_relaxed) != 0;
   }
 
   /// A surplus thread gives what it has to the others. RETURNS: true if it has nothing left.
