@@ -29,6 +29,10 @@ namespace {
 constexpr unsigned slice_budget = 4;
 /// How long a server may go on while only such wait that have had a turn of that length, too.
 constexpr duration slice_length_max = std::chrono::microseconds{50};
+/// The same for who has a long queue. With equal shares a sender that is quicker than its receiver
+/// would make that queue longer and longer.
+constexpr duration long_slice_length_max = std::chrono::milliseconds{1};
+constexpr std::size_t long_queue = 256;
 /// The clock is read after 1, 2, 4, 8, 8, ... times slice_budget callbacks: short callbacks do not
 /// pay for it, long ones do not hold up the others.
 constexpr unsigned runs_between_looks_max = 8;
@@ -340,7 +344,8 @@ class pool_scheduler final : public scheduler {
   bool run_slice(const worker& w, process& p) noexcept {
     if (!p.run(slice_budget)) return false;
     if (fresh_wait(w)) return true;
-    const time_point over = env_.now() + slice_length_max;
+    const bool behind = p.queue_length() >= long_queue;
+    const time_point over = env_.now() + (behind ? long_slice_length_max : slice_length_max);
     for (unsigned runs = 1;; runs = std::min(2 * runs, runs_between_looks_max)) {
       for (unsigned i = 0; i < runs; ++i) {
         if (!p.run(slice_budget)) return false;

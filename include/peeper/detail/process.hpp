@@ -106,6 +106,9 @@ class process {
     return inbox_.load() == closed_tag();  // ORDER: seq_cst: see extras_if_any()
   }
 
+  /// What it has taken out of its inbox and not handled yet. For the claim's holder.
+  [[nodiscard]] std::size_t queue_length() const noexcept { return queued_; }
+
   timer* pending_timers = nullptr;  ///< its pending timers; guarded by the timer service's mutex
   process* run_link = nullptr;      ///< owned by the run queue it is in
 
