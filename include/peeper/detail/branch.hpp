@@ -240,6 +240,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   [[nodiscard]] int cycle_length(std::uint64_t end) const noexcept;
   void describe_cycle(const branch& caller, std::string& path) const noexcept;
 
+  // The members of `process` say what comes first and why.
   // constant after construction
   std::shared_ptr<const branch_options> options_;
   std::unique_ptr<mailbox_limit> limit_;

@@ -13,7 +13,9 @@
 /// THREADS: push(), try_claim(), add_ref(), release(): any. Everything else: the claim's holder.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -109,9 +111,6 @@ class process {
   /// What it has taken out of its inbox and not handled yet. For the claim's holder.
   [[nodiscard]] std::size_t queue_length() const noexcept { return queued_; }
 
-  timer* pending_timers = nullptr;  ///< its pending timers; guarded by the timer service's mutex
-  process* run_link = nullptr;      ///< owned by the run queue it is in
-
  protected:
   /// Born claimed by its creator, with one reference (its life).
   explicit process(runtime_core& rt);
@@ -169,27 +168,42 @@ class process {
   /// The first library message, out of turn. O(queue) if there is one, else O(1).
   [[nodiscard]] message* queue_pop_system(bool urgent_only) noexcept;
 
+  // The order of what follows is for the cache: senders write inbox_ while the claim's holder works,
+  // so what that one uses for each message is a cache line away from it on either side, wherever
+  // the object lies.
+
   runtime_core* runtime_;
   std::uint32_t slot_;
-  std::uint32_t first_generation_;
-
- private:
-  /// Links and monitors: made for those who use them.
-  std::atomic<process_extras*> extras_{nullptr};
-  std::atomic<message*> inbox_;
-  std::atomic<std::uint32_t> refs_{1};
-  std::atomic<bool> urgent_{false};
-  [[nodiscard]] [[gnu::cold]] bool push_locked(message* m) noexcept;
-
- protected:
   // owned by the claim's holder
-  bool accepts_user_messages_ = true;  ///< false while suspended, awaiting or backing off
-  std::uint32_t queued_ = 0;           ///< length of the private queue
+  std::uint32_t queued_ = 0;  ///< length of the private queue
   message* queue_head_ = nullptr;
   message* queue_tail_ = nullptr;
   std::uint32_t system_queued_ = 0;  ///< library messages among them
+
+ private:
+  std::atomic<bool> urgent_{false};
+
+ protected:
+  bool accepts_user_messages_ = true;  ///< false while suspended, awaiting or backing off
+
+ private:
+  [[nodiscard]] [[gnu::cold]] bool push_locked(message* m) noexcept;
+  /// Links and monitors: made for those who use them.
+  std::atomic<process_extras*> extras_{nullptr};
+
+ public:
+  timer* pending_timers = nullptr;  ///< its pending timers; guarded by the timer service's mutex
+  process* run_link = nullptr;      ///< owned by the run queue it is in
+
+ protected:
   /// Only with a mailbox that drops its oldest: messages wait here instead, under its lock.
   std::unique_ptr<locked_mailbox> locked_;
+  std::uint32_t first_generation_;
+
+ private:
+  [[maybe_unused]] std::array<std::byte, 20> apart_{};
+  std::atomic<message*> inbox_;
+  std::atomic<std::uint32_t> refs_{1};
 };
 
 template <class Process>
