@@ -215,6 +215,10 @@ class server_cell_with final : public server_cell<S>, public pooled<server_cell_
                           args_);
       });
     } else {
+      static_assert(
+          !requires { &S::init; },
+          "the arguments given to start() do not fit this server class's init: they follow the "
+          "options, and init takes them by value or const&");
       static_assert(std::is_constructible_v<S, const Args&...>,
                     "the arguments given to start() fit neither init nor the constructor of this "
                     "server class");
