@@ -16,11 +16,12 @@ demo: ## Crash a Redis-protocol server under real clients; ends by itself with a
 test: ## Build and run all tests and checks, as CI does (STAGES="dev tidy": only those)
 	@scripts/test.sh $(STAGES)
 
-bench: ## Build and run the benchmarks (BENCH_ARGS=--benchmark_filter=call: only those)
+bench: ## Measure ours and peers, renew docs/performance.md (BENCH_ARGS=--benchmark_filter=call: part)
 	@scripts/install_deps.sh core bench
 	cmake --preset release
 	cmake --build --preset release --target peeper_bench
-	build/release/peeper_bench --json=build/bench.json $(BENCH_ARGS)
+	build/release/peeper_bench --json=build/bench.json --markdown=docs/performance.md \
+	  --plots=docs/images $(BENCH_ARGS)
 
 format: ## Format all C++ in place
 	@scripts/install_deps.sh core test

@@ -7,8 +7,8 @@
 //   peeper_bench --no-peers                         ours only
 //   peeper_bench --times                            says what the run spent its time on
 //   peeper_bench --json=build/bench.json            where to write (default: bench.json)
-//   peeper_bench --markdown=docs/performance.md     its section of figures is written anew: by a
-//                                                   complete run only
+//   peeper_bench --markdown=docs/performance.md     its section of figures is written anew, and
+//   peeper_bench --plots=docs/images                the plots: both by a complete run only
 //   peeper_bench --benchmark_filter=call            and all other flags of Google Benchmark
 #include <cstdio>
 #include <cstdlib>
@@ -261,6 +261,7 @@ bool describe_peer(const char* who, std::string (*what)(), bool present) {
 int main(int argc, char** argv) {
   std::string json = "bench.json";
   std::string markdown;
+  std::string plots;
   std::string alone;
   std::string who;
   bool complete = true;
@@ -272,6 +273,8 @@ int main(int argc, char** argv) {
     if (argument == "--short") {
       bench::is_short = true;
       complete = false;
+    } else if (argument.starts_with("--plots=")) {
+      plots = value_of("--plots=");
     } else if (argument.starts_with("--alone=")) {
       alone = value_of("--alone=");
     } else if (argument.starts_with("--who=")) {
@@ -328,10 +331,19 @@ int main(int argc, char** argv) {
     return 1;
   }
   fmt::print("\n{} rows written to {}\n", rows.size(), json);
+  if (!plots.empty()) {
+    // Of what has not run there is nothing to draw.
+    if (!complete) {
+      fmt::print("{} stays as it is: this was not a complete run\n", plots);
+    } else if (!bench::write_plots(rows, plots)) {
+      fmt::print(stderr, "peeper_bench: cannot write the plots to {}\n", plots);
+      return 1;
+    }
+  }
   if (markdown.empty()) return 0;
   if (!complete) {
     fmt::print("{} stays as it is: this was not a complete run\n", markdown);
-  } else if (!bench::write_markdown(rows, markdown, bench::default_repetitions)) {
+  } else if (!bench::write_markdown(rows, markdown)) {
     fmt::print(stderr, "peeper_bench: cannot write the figures into {}\n", markdown);
     return 1;
   }

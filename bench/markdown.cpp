@@ -47,6 +47,12 @@ std::string cell(const row& r, const std::string& who) {
   return std::ranges::find(r.left_out, who) != r.left_out.end() ? "left out" : "";
 }
 
+/// Without its group; names of templates are no markup.
+std::string name_cell(const row& r) {
+  const std::string name = r.name.substr(r.name.find('/') + 1);
+  return name.find('<') == std::string::npos ? name : '`' + name + '`';
+}
+
 std::string met_text(const row& r) {
   const auto met = r.met();
   if (!met) return r.has_target() ? goal_text(r) + ": no peer to compare with" : "";
@@ -71,8 +77,7 @@ void write_group(std::ostream& out, const std::string& group, const std::vector<
   out << '\n';
   for (const row* r : rows) {
     const auto ours = r->our_median();
-    out << "| " << r->name.substr(r->name.find('/') + 1) << " | "
-        << (ours ? value_text(*ours, r->unit) : "") << " |";
+    out << "| " << name_cell(*r) << " | " << (ours ? value_text(*ours, r->unit) : "") << " |";
     for (const std::string& who : peers) out << ' ' << cell(*r, who) << " |";
     if (!peers.empty()) {
       const auto times = r->ratio();
@@ -83,7 +88,9 @@ void write_group(std::ostream& out, const std::string& group, const std::vector<
   }
 }
 
-std::string figures(const std::vector<row>& rows, int repetitions) {
+std::string figures(const std::vector<row>& rows) {
+  std::size_t repetitions = 0;
+  for (const row& r : rows) repetitions = std::max(repetitions, r.ours.size());
   std::ostringstream out;
   out << "\nMachine: " << first_line_with("/proc/cpuinfo", "model name") << ", "
       << std::thread::hardware_concurrency() << " cores, "
@@ -106,7 +113,7 @@ std::string figures(const std::vector<row>& rows, int repetitions) {
 
 }  // namespace
 
-bool write_markdown(const std::vector<row>& rows, const std::string& path, int repetitions) {
+bool write_markdown(const std::vector<row>& rows, const std::string& path) {
   std::stringstream page;
   page << std::ifstream{path}.rdbuf();
   std::string text = page.str();
@@ -114,7 +121,7 @@ bool write_markdown(const std::vector<row>& rows, const std::string& path, int r
   const auto end = text.find(end_mark);
   if (begin == std::string::npos || end == std::string::npos || end < begin) return false;
   const auto after_mark = begin + begin_mark.size();
-  text.replace(after_mark, end - after_mark, "\n" + figures(rows, repetitions));
+  text.replace(after_mark, end - after_mark, "\n" + figures(rows));
   std::ofstream out{path};
   out << text;
   out.flush();

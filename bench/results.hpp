@@ -70,6 +70,8 @@ void print_table(const std::vector<row>& rows);
 /// An array, one object a row. RETURNS: whether it was written.
 [[nodiscard]] bool write_json(const std::vector<row>& rows, const std::string& path);
 /// Writes the tables between the two marks of the page at `path`.
-[[nodiscard]] bool write_markdown(const std::vector<row>& rows, const std::string& path,
-                                  int repetitions);
+[[nodiscard]] bool write_markdown(const std::vector<row>& rows, const std::string& path);
+/// Draws the plots of docs/performance.md, as SVG. RETURNS: whether all were written.
+[[nodiscard]] bool write_plots(const std::vector<row>& rows, const std::string& folder);
+
 }  // namespace bench

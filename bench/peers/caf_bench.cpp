@@ -152,6 +152,8 @@ void server_to_server(report& r, unsigned threads, Limit limit) {
   const double ns = bench::ns_since(begin) / static_cast<double>(n);
   bench::require(handled == n && ask(self, target, get_atom::value) == n, "calls are handled once");
   r.row("M/s", bench::millions_a_second(ns));
+  // Or the system waits for the last of the time-outs, which hold it.
+  self->send_exit(driving, caf::exit_reason::user_shutdown);
 }
 using milliseconds = std::chrono::milliseconds;
 void server_to_server_1(report& r) { server_to_server<milliseconds>(r, 1, bench::call_limit); }
