@@ -44,7 +44,7 @@ constexpr const char* row_name = "compile/one server, five messages, -O2, CPU ti
 #else
     bench::add_peer(row_name, "CAF", nullptr),
 #endif
-    bench::add_peer(row_name, "mutex", plain),
+    bench::add_peer(row_name, "standard library", plain),
 };
 
 }  // namespace

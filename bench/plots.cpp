@@ -28,7 +28,7 @@ std::string colour_of(const std::string& name, std::size_t index) {
   };
   if (const auto at = fixed.find(name); at != fixed.end()) return at->second;
   static constexpr const char* others[] = {"#c2410c", "#1d4ed8", "#047857", "#7c3aed",
-                                           "#b45309", "#0e7490", "#be185d", "#6b7280"};
+                                           "#334155", "#0e7490", "#be185d", "#6b7280"};
   return others[index % std::size(others)];
 }
 
@@ -135,6 +135,7 @@ std::string short_number(double v, bool binary) {
 
 /// "10 ns", "1 us", "0.1 M/s": round numbers stay round.
 std::string axis_text(double v, std::string_view unit) {
+  if (unit == "bytes" && v >= 1000) return fmt::format("{:g} kB", v / 1000);
   if (unit != "ns") return fmt::format("{:g} {}", v, unit);
   static constexpr const char* units[] = {"ns", "us", "ms", "s"};
   std::size_t power = 0;

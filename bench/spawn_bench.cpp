@@ -52,7 +52,7 @@ void growing(report& r) {
 }
 
 [[maybe_unused]] const bool added[] = {
-    bench::add("spawn/100,000 servers", spawn_100k),
+    bench::add("spawn/100,000 servers", spawn_100k, 3),
     bench::add("growth/servers", growing, 1),
 };
 

@@ -238,16 +238,19 @@ void from_servers(report& r, std::size_t senders, unsigned threads) {
   const std::size_t each = bench::scaled(1'000'000 / senders);
   bench::finish_line line{.at = static_cast<std::int64_t>(each * senders)};
   counter c{0, &line};
-  using caster = mailbox_thread<std::size_t>;
-  std::vector<std::unique_ptr<caster>> casters(senders);
+  struct caster {
+    explicit caster(counter& target)
+        : mailbox{[this, &target](std::size_t& left) {
+            const std::size_t now = std::min<std::size_t>(left, 100);
+            for (std::size_t i = 0; i < now; ++i) target.increase(1);
+            if (left > now) mailbox.push(left - now);
+          }} {}
+    mailbox_thread<std::size_t> mailbox;
+  };
+  std::vector<std::unique_ptr<caster>> casters;
+  for (std::size_t s = 0; s < senders; ++s) casters.push_back(std::make_unique<caster>(c));
   const auto begin = bench::clock::now();
-  for (auto& one : casters) {
-    one = std::make_unique<caster>([&](std::size_t& left) {
-      for (std::size_t i = 0; i < left; ++i) c.increase(1);
-    });
-    // The thread is its own, so that nothing else waits for the end of this handler.
-    one->push(each);
-  }
+  for (const auto& one : casters) one->mailbox.push(each);
   line.wait();
   const double ns = bench::ns_since(begin) / static_cast<double>(each * senders);
   bench::require(c.get() == line.at, "casts are handled once");
