@@ -98,11 +98,11 @@ class [[nodiscard]] pending {
           outcome_ = detail::branch::wait_outcome::done;
           return true;
         }
-        outcome_ = pending_.server_->prepare_await(*pending_.request_, pending_.asked_);
+        outcome_ = pending_.server_->prepare_await(*pending_.request_);
         return outcome_ != detail::branch::wait_outcome::timed_out;
       }
       [[nodiscard]] bool await_suspend(std::coroutine_handle<> h) {
-        return step_.suspend(h, pending_.deadline_);
+        return step_.suspend(h, *pending_.server_, pending_.asked_, pending_.deadline_);
       }
       [[nodiscard]] result_type await_resume() {
         if (outcome_ == detail::branch::wait_outcome::timed_out) {

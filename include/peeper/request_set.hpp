@@ -96,10 +96,11 @@ class request_set {
     detail::any_done waiter{requests_.front().second.server().runtime()};
     for (auto at = requests_.begin(); at != requests_.end(); ++at) {
       pending<R>& request = at->second;
-      if (request.server().prepare_await(request.request(), request.asked()) == outcome::cycle) {
+      if (request.server().prepare_await(request.request()) == outcome::cycle) {
         return take(at, outcome::cycle);
       }
       if (!waiter.add(request.request())) return std::nullopt;
+      request.server().let_go(request.asked());
     }
     woken = waiter.wait(deadline);
     return std::nullopt;

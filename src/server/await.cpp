@@ -38,11 +38,15 @@ struct await_step::server_waiter : waiter {
   std::unique_ptr<message, message_deleter> notice;  // made beforehand: telling cannot fail
 };
 
-bool await_step::suspend(std::coroutine_handle<> h, time_point deadline) {
+bool await_step::suspend(std::coroutine_handle<> h, branch& server, const message* asked,
+                         time_point deadline) {
   self_ = current_branch();
   PEEPER_ASSERT(self_ != nullptr);
   // Not waited for: its time is over already.
-  if (deadline != time_point::max() && deadline <= self_->runtime().env().now()) return false;
+  if (deadline != time_point::max() && deadline <= self_->runtime().env().now()) {
+    server.let_go(asked);
+    return false;
+  }
   suspended_callback& waiting = self_->suspended();
   waiting.leaf = h;
   waiting.await_id = new_await_id();
@@ -60,6 +64,7 @@ bool await_step::suspend(std::coroutine_handle<> h, time_point deadline) {
     return false;
   }
   waiter_ = w.release();
+  server.let_go(asked);
   return true;
 }
 

@@ -47,13 +47,19 @@ branch::wait_outcome branch::wait(request& r, const message* asked, time_point d
   if (ex == nullptr) {
     return wait_for_request(*runtime_, r, deadline) ? wait_outcome::done : wait_outcome::timed_out;
   }
-  if (const wait_outcome o = prepare_await(r, asked); o != wait_outcome::timed_out) return o;
-  const bool answered = wait_for_request(*runtime_, r, deadline);
+  if (const wait_outcome o = prepare_await(r); o != wait_outcome::timed_out) return o;
+  // Attached before it is let go: its answer must find the waiter, and end the wait.
+  thread_waiter w{runtime_->env(), ex->self};
+  bool answered = !r.attach(w);
+  if (!answered) {
+    let_go(asked);
+    answered = wait_attached(*runtime_, r, w, deadline);
+  }
   ex->self->end_await();
   return answered ? wait_outcome::done : wait_outcome::timed_out;
 }
 
-branch::wait_outcome branch::prepare_await(request& r, const message* asked) noexcept {
+branch::wait_outcome branch::prepare_await(const request& r) noexcept {
   execution* ex = current_execution();
   if (r.done()) return wait_outcome::done;
   if (ex == nullptr) return wait_outcome::timed_out;
@@ -65,9 +71,14 @@ branch::wait_outcome branch::prepare_await(request& r, const message* asked) noe
     caller.end_await();
     return wait_outcome::cycle;
   }
-  if (asked != nullptr) ex->flush_to(*this, asked);
-  runtime_->sched().announce();
   return wait_outcome::timed_out;
+}
+
+void branch::let_go(const message* asked) noexcept {
+  if (execution* ex = current_execution(); ex != nullptr && asked != nullptr) {
+    ex->flush_to(*this, asked);
+  }
+  runtime_->sched().announce();
 }
 
 void branch::end_await() noexcept {

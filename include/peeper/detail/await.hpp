@@ -21,7 +21,9 @@ class await_step {
   ~await_step();
 
   /// RETURNS: false if the answer is there already: do not suspend.
-  [[nodiscard]] bool suspend(std::coroutine_handle<> h, time_point deadline);
+  /// Lets go what is staged for `server` up to `asked`.
+  [[nodiscard]] bool suspend(std::coroutine_handle<> h, branch& server, const message* asked,
+                             time_point deadline);
   /// After going on. RETURNS: false if the deadline has passed without an answer.
   [[nodiscard]] bool resumed() noexcept;
 

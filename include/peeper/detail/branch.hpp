@@ -95,8 +95,11 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   /// Waits for an answer that this server owes, letting go what is staged up to `asked`.
   enum class wait_outcome : std::uint8_t { done, timed_out, cycle };
   [[nodiscard]] wait_outcome wait(request& r, const message* asked, time_point deadline) noexcept;
-  /// For coroutines: the cycle check and the letting go, without the waiting (then `timed_out`).
-  [[nodiscard]] wait_outcome prepare_await(request& r, const message* asked) noexcept;
+  /// The first half of a wait: notes it and looks for a cycle. RETURNS: timed_out if all is well.
+  [[nodiscard]] wait_outcome prepare_await(const request& r) noexcept;
+  /// What is staged for this server, up to `asked`, leaves now. Comes after the waiter is attached:
+  /// the server may answer at once and call the one that waits.
+  void let_go(const message* asked) noexcept;
   void end_await() noexcept;
   /// "a -> b -> a": how this server's waiting comes back to the server that runs here.
   [[nodiscard]] std::string cycle_with_current() const;

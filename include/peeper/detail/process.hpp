@@ -168,9 +168,9 @@ class process {
   /// The first library message, out of turn. O(queue) if there is one, else O(1).
   [[nodiscard]] message* queue_pop_system(bool urgent_only) noexcept;
 
-  // The order of what follows is for the cache: senders write inbox_ while the claim's holder works,
-  // so what that one uses for each message is a cache line away from it on either side, wherever
-  // the object lies.
+  // The order of what follows is for the cache: senders write inbox_ while the claim's holder
+  // works, so what that one uses for each message is a cache line away from it on either side,
+  // wherever the object lies.
 
   runtime_core* runtime_;
   std::uint32_t slot_;
