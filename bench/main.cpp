@@ -77,7 +77,7 @@ void print_rows(const std::vector<row>& rows) {
   }
 }
 
-void read_row(const std::string& line, const std::string& who) {
+void read_row(const std::string& benchmark, const std::string& line, const std::string& who) {
   std::vector<std::string> fields;
   std::istringstream in{line};
   for (std::string field; std::getline(in, field, '\t');) fields.push_back(field);
@@ -91,6 +91,7 @@ void read_row(const std::string& line, const std::string& who) {
   if (who.empty()) {
     r.goal = {.most = number(4), .least = number(5), .times_best = number(6), .aim = number(7)};
   }
+  r.benchmark = benchmark;
   r.x = number(8);
   r.curve = fields[9];
 }
@@ -107,7 +108,7 @@ void run_alone(const std::string& name, const std::string& who) {
       line += static_cast<char>(c);
       continue;
     }
-    if (line.starts_with("row\t")) read_row(line, who);
+    if (line.starts_with("row\t")) read_row(name, line, who);
     line.clear();
   }
   require(::pclose(pipe) == 0, fmt::format("{} worked in a process of its own", name));
@@ -169,10 +170,14 @@ void print_times() {
 /// A peer that is not there is named in each row that it would have had.
 void note_left_out(std::vector<row>& rows) {
   for (const benchmark_entry& e : entries()) {
+    const bool some_peer_ran = std::ranges::any_of(
+        e.participants, [](const participant& p) { return !p.who.empty() && p.run != nullptr; });
     for (const participant& p : e.participants) {
       if (p.run != nullptr) continue;
       for (row& r : rows) {
-        if (r.name == e.name || r.name.starts_with(e.name + ", ")) r.left_out.push_back(p.who);
+        // What no peer that is there has, is of ours alone.
+        const bool compared = !r.peers.empty() || !some_peer_ran;
+        if (r.benchmark == e.name && compared) r.left_out.push_back(p.who);
       }
     }
   }
@@ -213,9 +218,10 @@ void require(bool done, std::string_view what) {
 bool short_run() noexcept { return is_short; }
 
 namespace {
-row& add_value(const std::string& name, const std::string& who, std::string_view unit, double value,
-               const target& t) {
+row& add_value(const std::string& benchmark, const std::string& name, const std::string& who,
+               std::string_view unit, double value, const target& t) {
   row& r = results().at(name, unit);
+  r.benchmark = benchmark;
   require(r.unit == unit, fmt::format("{} has one unit", name));
   if (who.empty()) {
     r.ours.push_back(value);
@@ -228,15 +234,15 @@ row& add_value(const std::string& name, const std::string& who, std::string_view
 }  // namespace
 
 void report::row(std::string_view unit, double value, const target& t) const {
-  add_value(name_, who_, unit, value, t);
+  add_value(name_, name_, who_, unit, value, t);
 }
 void report::row(std::string_view detail, std::string_view unit, double value,
                  const target& t) const {
-  add_value(fmt::format("{}, {}", name_, detail), who_, unit, value, t);
+  add_value(name_, fmt::format("{}, {}", name_, detail), who_, unit, value, t);
 }
 void report::point(std::string_view detail, double x, std::string_view unit, double value) const {
   const std::string curve = fmt::format("{}, {}", name_, detail);
-  bench::row& r = add_value(fmt::format("{}, {}", curve, x), who_, unit, value, {});
+  bench::row& r = add_value(name_, fmt::format("{}, {}", curve, x), who_, unit, value, {});
   r.x = x;
   r.curve = curve;
 }

@@ -16,6 +16,7 @@ namespace bench {
 
 struct row {
   std::string name;
+  std::string benchmark;  ///< that has it: `name` without the detail
   std::string unit;
   target goal;
   std::optional<double> x;   ///< of a curve: where
