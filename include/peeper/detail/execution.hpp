@@ -78,7 +78,7 @@ struct execution {
 };
 
 /// The callback that runs on this thread; null on a foreign thread.
-[[nodiscard]] execution* current_execution() noexcept;
+[[nodiscard]] [[gnu::hot]] execution* current_execution() noexcept;
 void set_current_execution(execution* e) noexcept;
 
 /// For code of the user's that a server's thread happens to run, but that is part of no callback:

@@ -117,8 +117,8 @@ class process {
   virtual ~process();
   virtual void destroy() noexcept = 0;
 
-  static message* idle_tag() noexcept;
-  static message* closed_tag() noexcept;
+  [[gnu::hot]] static message* idle_tag() noexcept;
+  [[gnu::hot]] static message* closed_tag() noexcept;
 
   /// RETURNS: true if idle now: the claim is gone and *this may be, too.
   [[nodiscard]] [[gnu::hot]] bool try_go_idle() noexcept;
