@@ -13,6 +13,7 @@
 //   peeper::detail::explain_keepable<my_state>();   // fails with the reason, naming the member
 #pragma once
 
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <span>
@@ -35,17 +36,23 @@ enum class obstacle {
   c_array,
 };
 
-/// Stands for a value of any type where an aggregate is initialised.
+/// Stands for a value of any type where an aggregate is initialised. Never called; but where it is
+/// looked whether T can be initialised, constructors of the standard library are instantiated that
+/// would, and clang wants what they use to be defined.
 struct any_value {
   template <class T>
-  operator T() const noexcept;  // NOLINT(google-explicit-constructor): that is the point
+  operator T() const noexcept {  // NOLINT(google-explicit-constructor): that is the point
+    std::abort();
+  }
 };
 /// Stands for a value of any base class of T.
 template <class T>
 struct any_base {
   template <class Base>
     requires(std::is_base_of_v<Base, T> && !std::is_same_v<Base, T>)
-  operator Base() const noexcept;  // NOLINT(google-explicit-constructor)
+  operator Base() const noexcept {  // NOLINT(google-explicit-constructor)
+    std::abort();
+  }
 };
 /// Stands for nothing: who takes it takes everything.
 struct no_value {};
