@@ -41,10 +41,10 @@ struct caller {
 
 TEST(pool_scheduler, MakesUpForMoreBlockedCallbacksThanThreads) {
   constexpr int blocked = 16;
+  std::latch entered{blocked};
   runtime rt{{.threads = 2}};
   const auto c = start<counter>(rt, {.state = 7}).value();
   ASSERT_TRUE(suspend(c));
-  std::latch entered{blocked};
   std::vector<pending<int>> asked;
   for (int i = 0; i < blocked; ++i) {
     asked.push_back(start<caller>(rt, {}, &entered).value().ask(waits_for{c}, infinity));
@@ -58,9 +58,9 @@ TEST(pool_scheduler, MakesUpForMoreBlockedCallbacksThanThreads) {
 }
 
 TEST(pool_scheduler, OfOneThreadServesCallsBetweenServers) {
+  std::latch entered{50};
   runtime rt{{.threads = 1}};
   const auto c = start<counter>(rt, {.state = 7, .run_on_caller = false}).value();
-  std::latch entered{50};
   std::vector<pending<int>> asked;
   for (int i = 0; i < 50; ++i) {
     asked.push_back(start<caller>(rt, {}, &entered).value().ask(waits_for{c}, infinity));
@@ -171,9 +171,9 @@ struct player {
 
 TEST(pool_scheduler, LosesNoWakeUpBetweenServersThatFallAsleepAllTheTime) {
   for (const unsigned threads : {1U, 2U, 4U}) {
-    runtime rt{{.threads = threads}};
     constexpr int pairs = 3;
     std::latch done{pairs};
+    runtime rt{{.threads = threads}};
     for (int i = 0; i < pairs; ++i) {
       const auto a = start<player>(rt, {}, &done, ref<player>{}).value();
       const auto b = start<player>(rt, {}, &done, a).value();
