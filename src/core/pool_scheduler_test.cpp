@@ -112,8 +112,8 @@ struct busy {
 
 TEST(pool_scheduler, LetsOthersHaveTheirTurnBesideServersThatAreNeverIdle) {
   for (const unsigned threads : {1U, 2U}) {
-    runtime rt{{.threads = threads}};
     std::atomic<bool> over{false};
+    runtime rt{{.threads = threads}};
     for (int i = 0; i < 8; ++i) start<busy>(rt, {}, &over).value().cast(run{});
     const auto c = start<counter>(rt, {.run_on_caller = false}).value();
     for (int i = 1; i <= 200; ++i) EXPECT_EQ(c.call(add_and_get{}, infinity), i);
