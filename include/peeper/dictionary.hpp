@@ -19,19 +19,21 @@
 #include <utility>
 #include <vector>
 
+#include <peeper/detail/companion.hpp>
+
 namespace peeper {
 
 namespace detail {
 
 /// Owned by the claim's holder.
-class dictionary_store {
+class dictionary_store final : public companion {
  public:
   void put(std::string_view key, std::any value);
   [[nodiscard]] const std::any* get(std::string_view key) const;
   bool erase(std::string_view key);
   [[nodiscard]] std::vector<std::string> keys() const;
-  void commit() noexcept { undo_.clear(); }
-  void rollback() noexcept;
+  void commit() noexcept override { undo_.clear(); }
+  void rollback() noexcept override;
 
  private:
   using map = std::map<std::string, std::any, std::less<>>;
@@ -48,6 +50,8 @@ class dictionary_store {
 };
 
 [[nodiscard]] dictionary_store& current_dictionary();
+/// The same, enlisted in the commit of the running callback.
+[[nodiscard]] dictionary_store& dictionary_to_change();
 
 }  // namespace detail
 
@@ -63,10 +67,10 @@ class dictionary_view {
   /// Sets or replaces. Throws std::bad_alloc and what moving the value throws: nothing is changed.
   template <std::copy_constructible T>
   void put(std::string_view key, T value) {
-    store_->put(key, std::any{std::move(value)});
+    detail::dictionary_to_change().put(key, std::any{std::move(value)});
   }
   /// RETURNS: false if there was no such key.
-  bool erase(std::string_view key) { return store_->erase(key); }
+  bool erase(std::string_view key) { return detail::dictionary_to_change().erase(key); }
   /// All keys, sorted. COMPLEXITY: O(n).
   [[nodiscard]] std::vector<std::string> keys() const { return store_->keys(); }
 

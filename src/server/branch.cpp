@@ -50,6 +50,18 @@ branch::branch(runtime_core& rt, std::shared_ptr<const branch_options> options)
 
 branch::~branch() = default;
 
+void branch::enlist(companion& c) {
+  auto& enlisted = more().enlisted;
+  if (std::ranges::find(enlisted, &c) == enlisted.end()) enlisted.push_back(&c);
+}
+
+void branch::attach(std::shared_ptr<companion> c) { more().attached.push_back(std::move(c)); }
+
+void branch::detach(const companion& c) noexcept {
+  if (!more_) return;
+  std::erase_if(more_->attached, [&c](const auto& each) { return each.get() == &c; });
+}
+
 branch_extras& branch::more() {
   if (!more_) more_ = std::make_unique<branch_extras>();
   return *more_;
@@ -154,15 +166,16 @@ std::expected<void, exit_reason> branch::run_init(bool first) noexcept {
     } catch (...) {
       auto reason = exit_reason::from_exception(std::current_exception());
       ex.discard();
-      if (more_ && more_->dictionary) more_->dictionary->rollback();
+      rollback_companions();
       return std::unexpected{std::move(reason)};
     }
   }
   // ORDER: acquire pairs with kill(): P5.
   if (worker_generation_.load(std::memory_order_acquire) != ex.generation) {
+    rollback_companions();
     return std::unexpected{exit_reason{exit_kind::killed}};
   }
-  if (more_ && more_->dictionary) more_->dictionary->commit();
+  commit_companions();
   phase_ = phase::running;
   accepts_user_messages_ = !suspended_;
   trace(trace_point::commit, nullptr);
@@ -338,7 +351,7 @@ void branch::finish_callback(execution& ex, message* m, runs_on where) noexcept 
     return;
   }
   if (ex.mutating) state_commit();
-  if (more_ && more_->dictionary) more_->dictionary->commit();
+  commit_companions();
   ++handled_;
   // CRASH: (a kill from here on) the callback is committed; everything below still happens.
   const bool hooked = the_fault_hook.load(std::memory_order_relaxed) != nullptr;
@@ -469,12 +482,12 @@ void branch::run_hibernate() noexcept {
   }
   // ORDER: acquire pairs with kill(): P5.
   if (!thrown && worker_generation_.load(std::memory_order_acquire) == ex.generation) {
-    if (more_ && more_->dictionary) more_->dictionary->commit();
+    commit_companions();
     ex.publish();
     return;
   }
   ex.discard();
-  if (more_ && more_->dictionary) more_->dictionary->rollback();
+  rollback_companions();
   if (!thrown) return;  // killed: its successor is under way
   // The callback before it may not be over yet: the worker is replaced as soon as it is.
   try {
@@ -507,7 +520,7 @@ void branch::crashed(execution* ex, message* m, const exit_reason& reason,
     ex->discard();
     if (ex->mutating) state_rollback();
   }
-  if (more_ && more_->dictionary) more_->dictionary->rollback();
+  rollback_companions();
   if (traced_) trace(trace_point::rollback, m);
   ++crashes_;
   // CRASH: (a kill from here on) this worker is over anyway: it is one crash, not two.
@@ -594,11 +607,11 @@ void branch::run_terminate(const exit_reason& reason) noexcept {
   try {
     worker_terminate(reason);
     fault_point("terminate.done", true);
-    if (more_ && more_->dictionary) more_->dictionary->commit();
+    commit_companions();
     ex.publish();
   } catch (...) {
     ex.discard();
-    if (more_ && more_->dictionary) more_->dictionary->rollback();
+    rollback_companions();
     log_warning("terminate of server '{}' failed: {}", display_name(),
                 exit_reason::from_exception(std::current_exception()).to_string());
   }
@@ -627,6 +640,7 @@ void branch::destroy_worker() noexcept {
   execution ex{*this, nullptr, running_generation_};
   const execution_scope scope{ex};
   worker_destroy();
+  commit_companions();
   ex.publish();
 }
 
@@ -651,6 +665,9 @@ void branch::worker_died(const exit_reason& reason) noexcept {
   // ORDER: acq_rel: from here on the old generation is fenced (P5); a kill may have done it.
   worker_generation_.compare_exchange_strong(expected, running_generation_ + 1,
                                              std::memory_order_acq_rel);
+  if (more_) {
+    for (const auto& c : more_->attached) c->worker_died(reason);
+  }
   notify_watchers(dead, reason);
 }
 
@@ -835,6 +852,10 @@ void branch::end(const exit_reason& reason) noexcept {
   for (const pid dead : {worker, keeper, supervisor}) notify_watchers(dead, reason);
   notify_watchers(server_pid(), reason);
   notify_links(reason);
+  if (more_) {
+    for (const auto& c : more_->attached) c->server_ended(reason);
+    more_->attached.clear();
+  }
   state_destroy();
   runtime_->child_ended(*this);
   if (limit_) {
@@ -850,7 +871,7 @@ void branch::cut_off(const exit_reason& reason) noexcept {
     destroy_coroutine(*over);
     over->ex.discard();
     if (over->ex.mutating) state_rollback();
-    if (more_ && more_->dictionary) more_->dictionary->rollback();
+    rollback_companions();
     drop(over->ex.current, reason);
   }
 }

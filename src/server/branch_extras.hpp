@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <peeper/detail/branch.hpp>
+#include <peeper/detail/companion.hpp>
 #include <peeper/dictionary.hpp>
 #include <peeper/environment.hpp>
 
@@ -33,11 +34,24 @@ struct branch_extras {
   duration backoff{0};
   exit_reason last_crash;
   std::unique_ptr<dictionary_store> dictionary;
+  std::vector<companion*> enlisted;  ///< what the running callback has changed beside the state
+  std::vector<std::shared_ptr<companion>> attached;
   time_point tick_at = time_point::max();  ///< the earliest armed tick
   time_point hibernate_at = time_point::max();
   time_point log_window_start;
   unsigned log_lines = 0;  ///< crash lines in this window; the rest are counted only
 };
+
+inline void branch::commit_companions() noexcept {
+  if (!more_ || more_->enlisted.empty()) return;
+  for (companion* c : more_->enlisted) c->commit();
+  more_->enlisted.clear();
+}
+
+inline void branch::rollback_companions() noexcept {
+  if (!more_) return;
+  for (; !more_->enlisted.empty(); more_->enlisted.pop_back()) more_->enlisted.back()->rollback();
+}
 
 /// Seats of a mailbox that rejects, blocks or drops the newest. THREADS: any.
 struct mailbox_limit {

@@ -70,4 +70,10 @@ dictionary_store& current_dictionary() {
   return *extras.dictionary;
 }
 
+dictionary_store& dictionary_to_change() {
+  dictionary_store& d = current_dictionary();
+  require_current("dictionary").enlist(d);
+  return d;
+}
+
 }  // namespace peeper::detail

@@ -255,11 +255,11 @@ std::expected<void, exit_reason> branch::system_edit(const std::function<void()>
   if (failed) {
     ex.discard();
     state_rollback();
-    if (more_ && more_->dictionary) more_->dictionary->rollback();
+    rollback_companions();
     return std::unexpected{failure};
   }
   state_commit();
-  if (more_ && more_->dictionary) more_->dictionary->commit();
+  commit_companions();
   ex.publish();
   return {};
 }

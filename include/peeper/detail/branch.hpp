@@ -43,6 +43,7 @@
 namespace peeper::detail {
 
 struct branch_extras;
+class companion;
 struct mailbox_limit;
 
 /// A coroutine handler that waits for something; its execution waits with it.
@@ -166,6 +167,14 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   [[nodiscard]] exit_reason last_crash() const noexcept;
   [[nodiscard]] bool worker_lives() const noexcept { return phase_ == phase::running; }
   [[nodiscard]] branch_extras& more();
+
+  // --- what lives beside the state, see companion.hpp
+  /// `c` commits or rolls back with the running callback. Throws std::bad_alloc: nothing is done.
+  void enlist(companion& c);
+  /// `c` hears of the ends of this server's workers and of its own, and lives until then.
+  void attach(std::shared_ptr<companion> c);
+  /// Owned again by nobody else. REQUIRES: it is not enlisted.
+  void detach(const companion& c) noexcept;
   [[nodiscard]] std::uint64_t start_order() const noexcept { return start_order_; }
   void mark_timers_used() noexcept {
     // ORDER: relaxed: whoever starts a timer for a server that ends meanwhile finds it closed.
@@ -226,6 +235,8 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   [[gnu::cold]] void end(const exit_reason& reason) noexcept;
   [[gnu::cold]] void drop(message* m, const exit_reason& reason) noexcept;
   void release_name() noexcept;
+  void commit_companions() noexcept;
+  void rollback_companions() noexcept;
   [[gnu::cold]] void cut_off(const exit_reason& reason) noexcept;
   void notify_watchers(pid dead, const exit_reason& reason) noexcept;
   void notify_links(const exit_reason& reason) noexcept;
