@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libFuzzer target: bytes from anywhere become a state, an error, or a delta that is applied as a
-// whole or not at all; never a crash. Run it with
+// libFuzzer target: bytes from anywhere become a state (of an older version, too), an error, or a
+// delta that is applied as a whole or not at all; never a crash. Run it with
 //   decode_fuzz -max_total_time=60 -rss_limit_mb=512 -dict=fuzz/decode.dict <corpus directory>
 // Started with PEEPER_FUZZ_SEEDS=<directory> it writes valid encodings there first, to begin with.
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
 
 // The state that the tests use, compiled here since there is no library of tests.
 #include "kept/test_world_test.cpp"  // NOLINT(bugprone-suspicious-include)
@@ -17,6 +20,33 @@ using peeper::test::dice;
 using peeper::test::dump;
 using peeper::test::kept_world;
 using state = peeper::test::world_state;
+
+/// A chain of versions whose migrate() refuses some of what it is given.
+struct first_version {
+  std::vector<int> numbers;
+};
+struct second_version {
+  static constexpr unsigned version = 1;
+  using previous = first_version;
+  static second_version migrate(first_version&& old) {
+    if (old.numbers.size() > 3) throw std::length_error{"too many"};
+    return {std::move(old.numbers), {}};
+  }
+  std::vector<int> numbers;
+  std::string text;
+};
+struct third_version {
+  static constexpr unsigned version = 3;
+  using previous = second_version;
+  static third_version migrate(second_version&& old) {
+    third_version made;
+    for (const int n : old.numbers) made.numbers.push_back(n);
+    made.text = std::move(old.text);
+    return made;
+  }
+  peeper::kept_vector<int> numbers;
+  std::string text;
+};
 
 void require(bool holds) {
   if (!holds) std::abort();
@@ -44,6 +74,9 @@ void write_seeds(const std::filesystem::path& directory) {
   fill(s);
   write_seed(directory / "state", 0, peeper::encode(s.value()));
   write_seed(directory / "empty", 0, peeper::encode(kept_world{}));
+  write_seed(directory / "version0", 2, peeper::encode(first_version{{1, 2, 3}}));
+  write_seed(directory / "version1", 2, peeper::encode(second_version{{1, 2, 3, 4}, "x"}));
+  write_seed(directory / "version3", 2, peeper::encode(third_version{{1}, "y"}));
   s.record_deltas(true);
   dice d{2};
   for (int n = 0; n < 200; ++n) {
@@ -72,7 +105,14 @@ extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
   if (size == 0) return 0;
   const std::span<const std::byte> bytes = std::as_bytes(std::span{data, size}).subspan(1);
-  if (data[0] % 2 == 0) {
+  if (data[0] % 3 == 2) {
+    if (const auto got = peeper::decode<third_version>(bytes)) {
+      const auto now = peeper::encode(*got);
+      require(peeper::encode(peeper::decode<third_version>(now).value()) == now);
+    }
+    return 0;
+  }
+  if (data[0] % 3 == 0) {
     if (const auto got = peeper::decode<kept_world>(bytes)) {
       // What was accepted can be written and read again, and is the same then.
       const auto again = peeper::decode<kept_world>(peeper::encode(*got));

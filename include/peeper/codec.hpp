@@ -22,6 +22,7 @@
 #include <vector>
 
 #include <peeper/codec/cbor.hpp>
+#include <peeper/codec/versions.hpp>
 #include <peeper/kept/reflect.hpp>
 
 namespace peeper::detail {
@@ -200,9 +201,6 @@ void encode_value(cbor_writer& out, const T& value) {
 }
 
 // ---------------------------------------------------------------------------- decode
-
-template <class T>
-[[nodiscard]] bool decode_value(cbor_reader& in, T& value);
 
 template <class T>
 [[nodiscard]] bool decode_integer(cbor_reader& in, T& value) {
@@ -403,18 +401,6 @@ template <class T>
   }
 }
 
-/// `static constexpr unsigned version = n;` of a state type, 0 where it has none.
-template <class T>
-consteval std::uint64_t state_version() {
-  if constexpr (requires { typename std::integral_constant<std::uint64_t, T::version>; }) {
-    return T::version;
-  } else {
-    return 0;
-  }
-}
-
-[[nodiscard]] bool decode_versions(cbor_reader& in, std::uint64_t version);
-
 // ---------------------------------------------------------------------------- the plain part
 
 /// Encodes what save() would copy: kept containers stand as null.
@@ -490,15 +476,21 @@ template <encodable T>
   return out.take();
 }
 
-/// Throws std::bad_alloc, and what constructors of T's parts throw. Everything that can be wrong
-/// with the bytes is a decode_error.
+/// Reads what encode() wrote for a T, or for an older version of it: that is decoded as what it was
+/// and migrated, step by step (codec/versions.hpp).
+///
+/// RETURNS: the value; a decode_error for everything that can be wrong with the bytes: also a newer
+/// version, one older than the chain (both versions are named), and a migrate() that throws.
+/// Throws std::bad_alloc, and what constructors of T's parts throw.
 template <encodable T>
   requires std::default_initializable<T>
 [[nodiscard]] std::expected<T, decode_error> decode(std::span<const std::byte> bytes) {
+  static_assert(detail::chain_holds<T>());
   cbor_reader in{bytes};
   std::expected<T, decode_error> result{std::in_place};
-  if (!in.array_of(3) || !detail::decode_versions(in, detail::state_version<T>()) ||
-      !detail::decode_value(in, *result) || !in.end()) {
+  std::uint64_t version = 0;
+  if (!in.array_of(3) || !detail::read_versions(in, version) ||
+      !detail::decode_version(in, version, *result) || !in.end()) {
     result = std::unexpected{in.error()};
   }
   return result;

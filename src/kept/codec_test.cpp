@@ -69,15 +69,6 @@ struct player {
 BOOST_DESCRIBE_STRUCT(player, (), (score, badges, name))
 }  // namespace new_program
 
-struct versioned {
-  static constexpr unsigned version = 3;
-  int n = 0;
-};
-struct versioned_later {
-  static constexpr unsigned version = 4;
-  int n = 0;
-};
-
 namespace {
 
 everything sample() {
@@ -193,13 +184,6 @@ TEST(codec, AKeyThatIsThereTwiceIsAnError) {
   const auto elements = bytes({0x83, 0x01, 0x00, 0x82, 0x01, 0x01});
   EXPECT_FALSE(decode<std::set<int>>(elements));
   EXPECT_FALSE(decode<kept_set<int>>(elements));
-}
-
-TEST(codec, AnotherVersionOfTheStateIsAnErrorThatNamesBoth) {
-  const auto got = decode<versioned_later>(encode(versioned{1}));
-  ASSERT_FALSE(got);
-  EXPECT_EQ(got.error().text, "state has version 3, this program has version 4; migrate it");
-  EXPECT_EQ(got.error().offset, 2U);
 }
 
 TEST(codec, AnotherFormatIsAnError) {
