@@ -75,6 +75,7 @@ enum class start_errc : std::uint8_t {
   shutting_down,    ///< the runtime is being shut down
   bad_options,      ///< see what()
   no_memory,        ///< nothing was started
+  child_failed,     ///< a supervisor's child did not start; what() names it
 };
 
 /// Why a server did not start. Nothing of it is left behind.

@@ -3,10 +3,12 @@
 /// All of peeper but the simulation (peeper/sim.hpp).
 #pragma once
 
+#include <peeper/child_spec.hpp>
 #include <peeper/codec.hpp>
 #include <peeper/control.hpp>
 #include <peeper/describe.hpp>
 #include <peeper/dictionary.hpp>
+#include <peeper/dynamic_supervisor.hpp>
 #include <peeper/environment.hpp>
 #include <peeper/error.hpp>
 #include <peeper/exit_reason.hpp>
@@ -24,6 +26,7 @@
 #include <peeper/self.hpp>
 #include <peeper/server.hpp>
 #include <peeper/statistics.hpp>
+#include <peeper/supervisor.hpp>
 #include <peeper/task.hpp>
 #include <peeper/time.hpp>
 #include <peeper/trace.hpp>

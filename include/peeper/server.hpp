@@ -198,6 +198,18 @@ class server_cell_with final : public server_cell<S>, public pooled<server_cell_
                    std::optional<state> first, Args... args)
       : server_cell<S>{rt, std::move(o), std::move(first)}, args_{std::move(args)...} {}
 
+  /// The next server in the place of one of this class that has ended: its options, arguments and
+  /// first state, nothing else of it.
+  [[nodiscard]] static process_ptr<branch> successor(const branch& ended) {
+    const auto& self = static_cast<const server_cell_with&>(ended);
+    return std::apply(
+        [&self](const Args&... args) {
+          return process_ptr<branch>{new server_cell_with{self.runtime(), self.shared_options(),
+                                                          self.first_state_, args...}};
+        },
+        self.args_);
+  }
+
  private:
   static constexpr bool has_init = requires(S& s, const Args&... args) { s.init(args...); };
 
@@ -225,6 +237,10 @@ class server_cell_with final : public server_cell<S>, public pooled<server_cell_
       std::apply([this](const Args&... args) { this->worker_.emplace(args...); }, args_);
       if (!first) return;
       if (this->first_state_) {
+        if (this->place() != nullptr) {  // successor() needs it
+          this->take_first(*this->first_state_);
+          return;
+        }
         this->take_first(std::move(*this->first_state_));
         this->first_state_.reset();
       } else if constexpr (std::is_default_constructible_v<state>) {

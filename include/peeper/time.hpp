@@ -13,6 +13,8 @@ using time_point = std::chrono::time_point<std::chrono::steady_clock, duration>;
 
 /// "No limit", for every time-out in the library.
 inline constexpr duration infinity = duration::max();
+/// For the `shutdown` of servers and children: killed at once, without being asked.
+inline constexpr duration brutal_kill{-1};
 /// OTP's default for a call.
 inline constexpr duration default_call_timeout = std::chrono::seconds{5};
 

@@ -9,26 +9,13 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <peeper/detail/system_call.hpp>
-
 #include "core/log.hpp"
 #include "core/runtime_core.hpp"
+#include "core/server_end.hpp"
 #include "sim/sim_scheduler.hpp"
 
 namespace peeper {
 namespace detail {
-namespace {
-
-/// After a kill a worker that is not in a callback ends at once; this is for the ones that are.
-constexpr duration after_kill = std::chrono::milliseconds{100};
-
-struct shutdown_deed {
-  void operator()(branch& self) const { self.system_shutdown(); }
-};
-using shutdown_call = system_call<void, shutdown_deed>;
-
-}  // namespace
-
 runtime_core::runtime_core(const runtime_options& options)
     : env_{options.env == nullptr ? &real_environment() : options.env},
       on_real_machine_{env_ == &real_environment()},
@@ -116,22 +103,15 @@ std::expected<void, shutdown_error> runtime_core::shutdown(duration limit) {
   std::vector<process_ptr<branch>> children;
   for (shard& s : shards_) {
     const std::lock_guard lock{s.mutex};
-    for (branch& b : s.children) children.emplace_back(&b);
+    for (branch& b : s.children) {
+      if (b.place() == nullptr) children.emplace_back(&b);  // others are their supervisors' to end
+    }
   }
   std::ranges::sort(children, std::greater{}, [](const auto& b) { return b->start_order(); });
   const time_point give_up = deadline_after(env_->now(), limit);
   shutdown_error stuck;
   for (const auto& child : children) {
-    auto* call = new shutdown_call{message_kind::urgent, {}};
-    const request_ptr<shutdown_call::request_type> r{call};
-    if (!child->push_or_release(call)) continue;
-    const time_point now = env_->now();
-    const time_point asked_until =
-        std::min(give_up, deadline_after(now, child->options().shutdown));
-    if (wait_for_request(*this, *r, asked_until)) continue;
-    std::ignore = child->kill(child->server_pid());
-    const time_point killed_until = std::min(give_up, deadline_after(env_->now(), after_kill));
-    if (wait_for_request(*this, *r, killed_until)) continue;
+    if (server_end{child, child->options().shutdown}.wait(give_up)) continue;
     stuck.servers.push_back(child->display_name());
   }
   // Who has taken nothing more, or answered at its end, may still be putting its things away.

@@ -17,17 +17,12 @@
 #include "core/log.hpp"
 #include "core/pid_table.hpp"
 #include "core/runtime_core.hpp"
+#include "server/backoff.hpp"
 #include "server/branch_extras.hpp"
 #include "server/current.hpp"
 #include "server/thread_waiter.hpp"
 
 namespace peeper::detail {
-namespace {
-
-/// Crash lines a second and server; a crash storm must not drown the log.
-constexpr unsigned crash_lines_max = 5;
-
-}  // namespace
 
 suspended_callback::~suspended_callback() = default;
 
@@ -48,7 +43,10 @@ branch::branch(runtime_core& rt, std::shared_ptr<const branch_options> options)
   }
 }
 
-branch::~branch() = default;
+branch::~branch() {
+  // ORDER: relaxed: whoever let go last has seen it.
+  if (child_place* place = place_.load(std::memory_order_relaxed)) place->release();
+}
 
 void branch::enlist(companion& c) {
   auto& enlisted = more().enlisted;
@@ -87,19 +85,15 @@ std::string branch::display_name() const {
 std::expected<void, start_error> branch::start() {
   runtime_core& rt = *runtime_;
   const auto refuse = [this](start_error error) -> std::unexpected<start_error> {
-    phase_ = phase::ended;
-    close();
-    release();
+    never_start();
     return std::unexpected{std::move(error)};
   };
   pid_table::publish(slot_, *this);
   if (!rt.adopt(*this)) {
-    pid_table::free(slot_, first_generation_ + 1);
     return refuse({start_errc::shutting_down, "the runtime is shutting down"});
   }
   if (!options_->name.empty()) {
     if (const auto registered = rt.register_name(*options_, *this); !registered) {
-      pid_table::free(slot_, first_generation_ + 1);
       rt.child_ended(*this);
       return refuse({start_errc::already_started,
                      fmt::format("the name '{}' is taken by {}: stop that server first, or use "
@@ -141,9 +135,7 @@ std::expected<void, start_error> branch::start() {
   const time_point deadline = deadline_after(rt.env().now(), options_->init_timeout);
   if (!wait_for_request(rt, *r, deadline)) {
     // Its init, when it comes back, finds itself fenced off, and the server ends.
-    std::ignore = kill(make_pid(process_role::worker));
-    std::ignore = kill(server_pid());
-    release_name();
+    abandon();
     return std::unexpected{
         start_error{start_errc::init_timeout,
                     fmt::format("init of server '{}' did not return in time", display_name())}};
@@ -151,6 +143,13 @@ std::expected<void, start_error> branch::start() {
   if (!r->result()) return std::unexpected{explain(r->result().error().reason())};
   if (!*r->result()) return std::unexpected{explain(r->result()->error())};
   return {};
+}
+
+void branch::never_start() noexcept {
+  phase_ = phase::ended;
+  pid_table::free(slot_, first_generation_ + 1);
+  close();
+  release();
 }
 
 std::expected<void, exit_reason> branch::run_init(bool first) noexcept {
@@ -537,17 +536,9 @@ void branch::crashed(execution* ex, message* m, const exit_reason& reason,
 
 void branch::log_crash(const message* m, const exit_reason& reason) noexcept {
   if (!log_enabled(log_level::warning)) return;
-  branch_extras& extras = more();
-  const time_point now = runtime_->coarse_now();
-  if (extras.log_lines == 0 || now - extras.log_window_start > std::chrono::seconds{1}) {
-    if (extras.log_lines > crash_lines_max) {
-      log_warning("server '{}' crashed {} more times", display_name(),
-                  extras.log_lines - crash_lines_max);
-    }
-    extras.log_window_start = now;
-    extras.log_lines = 0;
-  }
-  if (++extras.log_lines > crash_lines_max) return;
+  const auto [write, left_out] = more().log_lines.next(runtime_->coarse_now());
+  if (left_out != 0) log_warning("server '{}' crashed {} more times", display_name(), left_out);
+  if (!write) return;
   log_warning("server '{}' crashed{}{}: {}; rolled back to its last commit", display_name(),
               m == nullptr ? "" : " handling ", m == nullptr ? "" : m->type->name(),
               reason.to_string());
@@ -677,19 +668,15 @@ void branch::restart(exit_reason reason) noexcept {
     // CRASH: (a kill from here on) the next worker is dead before it has begun; the one after it
     // starts in its place.
     reached("restarting");
+    try {
+      more().last_crash = reason;  // also for who hears of the end
+    } catch (const std::bad_alloc&) {
+      log_error("server '{}': no memory to note its crash", display_name());
+    }
     if (!count_restart(reason)) return;
-    if (more_) more_->last_crash = reason;
-    if (options_->backoff.min > duration::zero()) {
-      branch_extras& extras = more();
-      // Doubled for each crash in the window, capped, then up to half of it taken off at random.
-      const backoff_options& backoff = options_->backoff;
-      duration longest = std::min(backoff.min, backoff.max);
-      for (std::size_t n = extras.restarts.in_window(); n > 1 && longest < backoff.max; --n) {
-        longest = longest > backoff.max / 2 ? backoff.max : longest * 2;
-      }
-      const auto half = static_cast<std::uint64_t>(longest.count()) / 2;
-      const duration pause{longest.count() - static_cast<duration::rep>(
-                                                 half == 0 ? 0 : runtime_->env().random() % half)};
+    if (const duration pause =
+            backoff_pause(options_->backoff, more().restarts.in_window(), runtime_->env());
+        pause > duration::zero()) {
       has_timers_ = true;
       timer_service& timers = runtime_->timers();
       timers.start(timers.new_id(), *this, deadline_after(runtime_->env().now(), pause),
@@ -830,6 +817,7 @@ void branch::system_resume() noexcept {
 void branch::end(const exit_reason& reason) noexcept {
   if (phase_ == phase::ended) return;
   phase_ = phase::ended;
+  before_end(reason);
   cut_off(reason);
   destroy_worker();
   release_name();
@@ -863,6 +851,25 @@ void branch::end(const exit_reason& reason) noexcept {
     for (parker* p : limit_->waiting) runtime_->env().unpark(*p);
     limit_->waiting.clear();
   }
+  if (child_place* p = place()) p->ended(*this, reason);
+}
+
+bool branch::try_end_here(bool brutally) noexcept {
+  if (!run_on_caller_ || !runtime_->may_run_on_caller() || !try_claim()) return false;
+  const bool ends = brutally || !traps_exits_;  // a terminate may take longer than its limit
+  if (ends && brutally) {
+    end(exit_kind::killed);
+  } else if (ends) {
+    system_shutdown();
+  }
+  give_claim_back();
+  return ends;
+}
+
+void branch::abandon() noexcept {
+  std::ignore = kill(make_pid(process_role::worker));
+  std::ignore = kill(server_pid());
+  release_name();
 }
 
 /// A callback that awaits never comes to its commit.

@@ -15,6 +15,7 @@
 #include <peeper/dictionary.hpp>
 #include <peeper/environment.hpp>
 
+#include "core/log_limit.hpp"
 #include "server/restart_window.hpp"
 
 namespace peeper::detail {
@@ -38,8 +39,7 @@ struct branch_extras {
   std::vector<std::shared_ptr<companion>> attached;
   time_point tick_at = time_point::max();  ///< the earliest armed tick
   time_point hibernate_at = time_point::max();
-  time_point log_window_start;
-  unsigned log_lines = 0;  ///< crash lines in this window; the rest are counted only
+  log_limit log_lines;
 };
 
 inline void branch::commit_companions() noexcept {

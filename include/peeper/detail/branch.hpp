@@ -63,6 +63,21 @@ struct suspended_callback {
   std::uint64_t await_id = 0;
 };
 
+/// A server's place under its supervisor: who is told of its end. Shared by both.
+class child_place {
+ public:
+  child_place() = default;
+  child_place(const child_place&) = delete;
+  child_place& operator=(const child_place&) = delete;
+  virtual void add_ref() noexcept = 0;
+  virtual void release() noexcept = 0;
+  /// The last thing that an ending server does, with its claim.
+  virtual void ended(branch& child, const exit_reason& reason) noexcept = 0;
+
+ protected:
+  virtual ~child_place() = default;
+};
+
 /// Callbacks run on their callers' threads at most this deep; below, a pool thread takes over.
 inline constexpr std::uint32_t inline_depth_max = 16;
 
@@ -80,7 +95,30 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   /// Registers the name, becomes a child of the root, runs the first init. REQUIRES: the creator's
   /// claim. On failure the server has ended.
   [[nodiscard]] std::expected<void, start_error> start();
+  /// For one that is not to be started after all: its life ends.
+  void never_start() noexcept;
   [[nodiscard]] const branch_options& options() const noexcept { return *options_; }
+  [[nodiscard]] const std::shared_ptr<const branch_options>& shared_options() const noexcept {
+    return options_;
+  }
+  /// It is the supervisor's of `place` from its start on, not the root's. REQUIRES: before start().
+  void become_child(child_place& place) noexcept {
+    place.add_ref();
+    place_.store(&place, std::memory_order_relaxed);
+  }
+  /// Null: a child of the root. Any thread, once it has been started.
+  [[nodiscard]] child_place* place() const noexcept {
+    // ORDER: relaxed: set once, before the server is known to anybody.
+    return place_.load(std::memory_order_relaxed);
+  }
+
+  // --- its end; any thread
+  /// Ends it here, if nobody runs it and it has no terminate to run. REQUIRES: a reference.
+  /// RETURNS: false if it goes on.
+  [[nodiscard]] bool try_end_here(bool brutally) noexcept;
+  /// For one that does not come back from its callback: it can commit nothing more (P5), its name
+  /// is free, and it ends when it comes back.
+  void abandon() noexcept;
 
   // --- the client's side; any thread
   /// Sends, or stages inside a callback, a message that nobody waits for. Takes it. A full mailbox
@@ -167,6 +205,8 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   [[nodiscard]] exit_reason last_crash() const noexcept;
   [[nodiscard]] bool worker_lives() const noexcept { return phase_ == phase::running; }
   [[nodiscard]] branch_extras& more();
+  /// A fault point where exceptions cannot leave: the simulation may kill the worker there.
+  [[gnu::cold]] void reached(std::string_view point) noexcept;
 
   // --- what lives beside the state, see companion.hpp
   /// `c` commits or rolls back with the running callback. Throws std::bad_alloc: nothing is done.
@@ -197,6 +237,9 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   virtual void state_destroy() noexcept = 0;
   virtual void worker_hibernate() = 0;
   [[nodiscard]] virtual message* make_timeout_message() = 0;
+  [[gnu::cold]] void end(const exit_reason& reason) noexcept;
+  /// The first thing that an ending server does.
+  virtual void before_end(const exit_reason& /*reason*/) noexcept {}
 
  private:
   friend class runtime_core;
@@ -222,7 +265,6 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   [[gnu::cold]] void crashed(execution* ex, message* m, const exit_reason& reason,
                              bool terminate) noexcept;
   void apply_next(next_step& next) noexcept;
-  [[gnu::cold]] void reached(std::string_view point) noexcept;
   [[gnu::cold]] [[nodiscard]] bool set_aside(message* m, const exit_reason& reason) noexcept;
   [[gnu::cold]] void run_terminate(const exit_reason& reason) noexcept;
   [[gnu::cold]] [[nodiscard]] bool count_restart(const exit_reason& reason) noexcept;
@@ -232,7 +274,6 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   [[gnu::cold]] void worker_died(const exit_reason& reason) noexcept;
   void destroy_worker() noexcept;
   static void destroy_coroutine(suspended_callback& over) noexcept;
-  [[gnu::cold]] void end(const exit_reason& reason) noexcept;
   [[gnu::cold]] void drop(message* m, const exit_reason& reason) noexcept;
   void release_name() noexcept;
   void commit_companions() noexcept;
@@ -258,6 +299,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   // constant after construction
   std::shared_ptr<const branch_options> options_;
   std::unique_ptr<mailbox_limit> limit_;
+  std::atomic<child_place*> place_{nullptr};  ///< owned
 
   // any thread
   std::atomic<std::uint32_t> supervisor_generation_;
