@@ -17,6 +17,7 @@
 #include <peeper/kept.hpp>
 #include <peeper/next.hpp>
 #include <peeper/options.hpp>
+#include <peeper/partition_supervisor.hpp>
 #include <peeper/pending.hpp>
 #include <peeper/pid.hpp>
 #include <peeper/poison.hpp>
@@ -30,3 +31,4 @@
 #include <peeper/task.hpp>
 #include <peeper/time.hpp>
 #include <peeper/trace.hpp>
+#include <peeper/transfer.hpp>

@@ -67,7 +67,8 @@ enum class child_errc : std::uint8_t {
   start_failed,     ///< it did not start: see what()
   bad_spec,         ///< what the spec asks for cannot be: see what()
   wrong_class,      ///< the child is a server of another class
-  calling_self,     ///< a child cannot wait for its own end
+  calling_self,     ///< a child cannot wait for its own end, or move
+  timed_out,        ///< it did not come to it in time, and will not any more
   noproc,           ///< the supervisor does not run (any more)
 };
 [[nodiscard]] std::string_view to_string(child_errc code) noexcept;

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include <peeper/partition_supervisor.hpp>
+
 #include "core/log.hpp"
 #include "core/runtime_core.hpp"
 #include "core/server_end.hpp"
@@ -299,6 +301,14 @@ std::expected<void, child_error> terminate_dynamic_child(const any_supervisor& s
   return ask(s, [child](supervisor_cell& c) { return c.terminate_child(child); });
 }
 
+child partition_spec(const child& spec, std::shared_ptr<partition_slots> slots, std::size_t index) {
+  child_data data = *spec.data();
+  data.started = [slots = std::move(slots), index](const server_ptr& server) {
+    slots->set(index, server);
+  };
+  return child{std::make_shared<const child_data>(std::move(data))};
+}
+
 std::expected<server_ptr, start_error> start_dynamic(runtime& rt,
                                                      dynamic_supervisor_options options,
                                                      extra_arguments extra) {
@@ -409,6 +419,7 @@ std::string_view to_string(child_errc code) noexcept {
     case child_errc::bad_spec: return "bad_spec";
     case child_errc::wrong_class: return "wrong_class";
     case child_errc::calling_self: return "calling_self";
+    case child_errc::timed_out: return "timed_out";
     case child_errc::noproc: break;
   }
   return "noproc";
