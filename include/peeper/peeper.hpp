@@ -13,6 +13,7 @@
 #include <peeper/error.hpp>
 #include <peeper/exit_reason.hpp>
 #include <peeper/from.hpp>
+#include <peeper/implementation.hpp>
 #include <peeper/info.hpp>
 #include <peeper/kept.hpp>
 #include <peeper/next.hpp>
@@ -32,3 +33,4 @@
 #include <peeper/time.hpp>
 #include <peeper/trace.hpp>
 #include <peeper/transfer.hpp>
+#include <peeper/upgrade.hpp>

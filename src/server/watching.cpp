@@ -261,6 +261,7 @@ std::expected<void, exit_reason> branch::system_edit(const std::function<void()>
   state_commit();
   commit_companions();
   ex.publish();
+  if (ex.next.what != next_step::kind::none || ex.next.continuation != nullptr) apply_next(ex.next);
   return {};
 }
 

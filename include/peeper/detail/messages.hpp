@@ -296,7 +296,7 @@ template <class S>
 template <class S, class... T>
 [[nodiscard]] message* make_known_info(const any_message& info, types<T...> /*known*/) {
   message* made = nullptr;
-  const auto try_one = [&]<class U>(std::type_identity<U>) {
+  [[maybe_unused]] const auto try_one = [&]<class U>(std::type_identity<U>) {
     if (const U* value = info.get<U>()) {
       static_assert(handles_info<S, U>, "a type in `infos` has no handle_info");
       made = make_info<S>(U{*value});

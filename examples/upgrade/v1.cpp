@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stdexcept>
+
+#include "protocol.hpp"
+#include "state_v1.hpp"
+
+namespace tally::v1 {
+
+struct server {
+  using state = v1::state;
+  static std::uint64_t handle_call(const add& m, state& s) {
+    std::uint64_t count = 0;
+    s.counts.modify_or_insert(m.sender, [&](std::uint64_t& n) { count = ++n; });
+    if (m.poison) throw std::runtime_error{"poison, version 1"};
+    return count;
+  }
+  static summary handle_call(report /*r*/, const state& s) {
+    return {{s.counts.begin(), s.counts.end()}, 0};
+  }
+};
+
+}  // namespace tally::v1
+
+PEEPER_PLUGIN(tally::protocol, tally::v1::server);
