@@ -369,6 +369,25 @@ PEEPER_SIM_TEST(an_upgrade, IsCommittedForEveryCrashToCome_P1) {
   EXPECT_EQ(notes().terminated, (std::vector<std::string>{"v2 5"}));
 }
 
+PEEPER_SIM_TEST(an_upgrade, OfASupervisedServerOutlivesItsTransfer) {
+  notes() = {};
+  const auto green = start_dynamic_supervisor(rt).value();
+  const auto blue = start_dynamic_supervisor(rt).value();
+  const auto c = green.start_child<server>({.name = "c", .state = as<v1>()}).value();
+  c.cast(add{5});
+  ASSERT_TRUE(upgrade(c, as<v2>()));
+  ASSERT_TRUE(transfer(c, blue));
+  EXPECT_EQ(outcome(c.call(crash_now{})), "crashed");
+  EXPECT_EQ(c.call(add_now{1}), 7);
+  // The next one in the place of a server that has ended: the class lasts, the state does not.
+  ASSERT_TRUE(kill(c.pid()));
+  sim.run();
+  EXPECT_FALSE(c.alive());
+  const auto next = whereis<server>(rt, "c").value();
+  EXPECT_EQ(runs(next), "v2");
+  EXPECT_EQ(next.call(get{}), -5);  // what init gave
+}
+
 // --- that it fails, and nothing has happened -----------------------------------------------------
 
 PEEPER_SIM_TEST(a_failed_upgrade, WhoseMigrateThrowsChangesNothing_P2) {

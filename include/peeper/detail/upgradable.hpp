@@ -215,6 +215,13 @@ class server_cell_with<upgradable<P>> final : public server_cell<upgradable<P>>,
                    std::optional<implementation<P>> first)
       : base{rt, std::move(o), std::move(first)} {}
 
+  /// A server of the class that the ended one had last, with a new state.
+  [[nodiscard]] static process_ptr<branch> successor(const branch& ended) {
+    const auto& self = static_cast<const server_cell_with&>(ended);
+    return process_ptr<branch>{
+        new server_cell_with{self.runtime(), self.shared_options(), self.first_state_}};
+  }
+
   [[nodiscard]] std::expected<void, upgrade_error> upgrade_to(const implementation<P>& to,
                                                               upgrade_ticket& ticket) {
     if (!to) return std::unexpected{names_no_class()};
@@ -226,6 +233,7 @@ class server_cell_with<upgradable<P>> final : public server_cell<upgradable<P>>,
     this->kept().offer(std::move(next));
     auto done = change_code(*this, plan, old, fresh, ticket);
     let_go_of(*this, this->kept().take_other(), done.has_value());
+    if (done) this->first_state_ = to;
     return done;
   }
 
@@ -240,7 +248,6 @@ class server_cell_with<upgradable<P>> final : public server_cell<upgradable<P>>,
     implementation<P> made = implementation_access::made(*this->first_state_);
     implementation_access::running(made).start(true);
     this->take_first(std::move(made));
-    this->first_state_.reset();
     has_version_ = true;
   }
   void worker_destroy() noexcept override {
