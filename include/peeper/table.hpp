@@ -77,6 +77,23 @@ struct table {
   [[nodiscard]] static std::expected<owner, table_error> create(table_options options = {}) {
     return as_owner(detail::create_table(std::move(options), typeid(store), &store::make, true));
   }
+  /// In a callback: makes a table with the rows of a file that to_file() wrote, also of an older
+  /// version of the row. RETURNS: as create(), though a kept table of that name is name_taken, too;
+  /// file; bad_file if it is cut off, altered, of another kind or of a newer version. Then there is
+  /// no table.
+  [[nodiscard]] static std::expected<owner, table_error> from_file(const std::string& path,
+                                                                   table_options options = {}) {
+    static_assert(encodable<Row> && std::is_default_constructible_v<Row>,
+                  "a row that comes from a file needs an encoding (see codec.hpp) and a default "
+                  "constructor");
+    auto made =
+        as_owner(detail::create_table(std::move(options), typeid(store), &store::make, false));
+    if (!made) return made;
+    auto loaded = load(*made, path);
+    if (loaded) return made;
+    made->abandon();
+    return std::unexpected{std::move(loaded.error())};
+  }
   /// In a callback: a table that the running server owns: one that was given or left to it
   /// (table_transfer), or a kept one. RETURNS: not_owner, type_mismatch.
   [[nodiscard]] static std::expected<owner, table_error> own(table_id id) {
@@ -88,6 +105,18 @@ struct table {
       std::expected<std::shared_ptr<detail::table_base>, table_error> found) {
     if (!found) return std::unexpected{std::move(found.error())};
     return owner{std::static_pointer_cast<store>(std::move(*found))};
+  }
+  static std::expected<void, table_error> load(owner& into, const std::string& path) {
+    detail::table_file_reader in{into.env(), path};
+    if (auto done = in.open(into.kind(), detail::state_version<Row>()); !done) return done;
+    for (;;) {
+      const auto bytes = in.next();
+      if (!bytes) return std::unexpected{bytes.error()};
+      if (!*bytes) return {};
+      auto row = decode<Row>(**bytes);
+      if (!row) return std::unexpected{in.bad_row(row.error().text)};
+      into.insert(std::move(*row));
+    }
   }
 };
 

@@ -129,6 +129,8 @@ table_error table_base::error(table_errc code) const {
   }
 }
 
+environment& table_base::env() const noexcept { return runtime_->env(); }
+
 // --- commit ------------------------------------------------------------------------------------
 
 void table_base::take_part() {
@@ -317,6 +319,12 @@ void table_base::drop() {
     table_shelf::of(self).remove(*t);
     t->end();
   });
+}
+
+void table_base::abandon() {
+  at_commit([t = shared_from_this()] {});  // it is enlisted, so it lives until then
+  table_shelf::of(*current_branch()).remove(*this);
+  end();
 }
 
 // --- made and found ------------------------------------------------------------------------------

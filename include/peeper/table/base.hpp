@@ -92,12 +92,15 @@ class table_base : public companion, public std::enable_shared_from_this<table_b
   /// Throws std::logic_error naming `what` unless owner_runs_here().
   void require_owner(const char* what) const;
   [[nodiscard]] table_error error(table_errc code) const;
+  [[nodiscard]] environment& env() const noexcept;
 
   // --- for the owner, inside its callback; takes effect at its commit
   [[nodiscard]] std::expected<void, table_error> give_away(pid to, any_message data);
   [[nodiscard]] std::expected<void, table_error> rename(const std::string& to);
   void set_heir(pid heir, any_message data);
   void drop();
+  /// As if the running callback had not made it.
+  void abandon();
 
   // --- companion
   void commit() noexcept override;

@@ -19,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include <peeper/codec.hpp>
+#include <peeper/table/file.hpp>
 #include <peeper/table/store.hpp>
 
 namespace peeper {
@@ -156,6 +158,28 @@ class table_reading {
   [[nodiscard]] answer<std::optional<key>> prev(const key& k) const {
     only_ordered();
     return give(here("prev").prev(eyes(), &k));
+  }
+
+  /// Writes the committed rows to a file, which takes the place of one that is there when it is
+  /// complete and on the disk. The rows are those of some moments, as for fold(). Takes as long as
+  /// the disk: not in a callback that others wait for.
+  /// RETURNS: how many rows; table_errc::file, with the old file as it was.
+  [[nodiscard]] std::expected<std::size_t, table_error> to_file(const std::string& path) const {
+    static_assert(encodable<row>, "a row that goes to a file needs an encoding: see codec.hpp");
+    Store& s = here("to_file");
+    table_file_writer out{s.env(), path};
+    if (auto done = s.size(table_view::others); !done) return done;
+    if (auto done = out.open(s.kind(), state_version<row>()); !done) {
+      return std::unexpected{std::move(done.error())};
+    }
+    std::optional<table_error> failed;
+    auto walked = s.walk(table_view::others, std::nullopt, [&](const row& r) {
+      if (auto done = out.add(encode(r)); !done) failed = std::move(done.error());
+      return failed.has_value();
+    });
+    if (!walked) return std::unexpected{std::move(walked.error())};
+    if (failed) return std::unexpected{std::move(*failed)};
+    return out.finish();
   }
 
   [[nodiscard]] table_id id() const { return store("id").id(); }
@@ -414,6 +438,11 @@ class table_owner : public detail::table_writing<table_owner<Store, Key>, Store,
   void drop() const { this->here("drop").drop(); }
 
  private:
+  template <class, auto, class>
+  friend struct table;
+  [[nodiscard]] environment& env() const { return this->store_->env(); }
+  [[nodiscard]] std::string_view kind() const { return this->store_->kind(); }
+  void abandon() const { this->store_->abandon(); }
   static void check(const Store& s, const char* what) { s.require_owner(what); }
   static detail::table_view view(const Store&) noexcept { return detail::table_view::owner; }
 };
