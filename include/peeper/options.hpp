@@ -3,10 +3,14 @@
 /// What can be chosen when a server is started. Every option has a default; see `start`.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include <peeper/poison.hpp>
 #include <peeper/time.hpp>
@@ -42,6 +46,27 @@ struct backoff_options {
   friend bool operator==(const backoff_options&, const backoff_options&) = default;
 };
 
+/// Which of a server's tables (table.hpp) outlive its workers, with their rows as of the last
+/// commit: none (default), all(), or those with these names, as in `.keep_tables = {"sessions"}`.
+class kept_tables {
+ public:
+  kept_tables() noexcept = default;
+  kept_tables(std::initializer_list<std::string> names) : names_{names} {}
+  [[nodiscard]] static kept_tables all() noexcept {
+    kept_tables k;
+    k.all_ = true;
+    return k;
+  }
+  [[nodiscard]] bool keeps(std::string_view name) const noexcept {
+    return all_ || std::ranges::find(names_, name) != names_.end();
+  }
+  friend bool operator==(const kept_tables&, const kept_tables&) = default;
+
+ private:
+  bool all_ = false;
+  std::vector<std::string> names_;
+};
+
 /// A registry of names that is not the runtime's own (OTP's `via`). THREADS: any.
 class registry {
  public:
@@ -72,6 +97,7 @@ struct branch_options {
   duration hibernate_after = infinity;
   std::size_t keep_poison = 100;
   bool run_on_caller = true;
+  kept_tables keep_tables;
   std::shared_ptr<registry> via;
   friend bool operator==(const branch_options&, const branch_options&) = default;
 };
@@ -105,6 +131,8 @@ struct start_options {
   /// (the fastest hand-off is none). Then the callback's length bounds the call, not its time-out;
   /// calls with a time-out under one second always use a pool thread. False: never.
   bool run_on_caller = true;
+  /// Which tables of this server come back after a crash.
+  kept_tables keep_tables{};
   /// Where the name is registered instead of in the runtime.
   std::shared_ptr<registry> via{};
 };

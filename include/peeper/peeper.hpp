@@ -29,6 +29,7 @@
 #include <peeper/server.hpp>
 #include <peeper/statistics.hpp>
 #include <peeper/supervisor.hpp>
+#include <peeper/table.hpp>
 #include <peeper/task.hpp>
 #include <peeper/time.hpp>
 #include <peeper/trace.hpp>

@@ -272,6 +272,7 @@ std::shared_ptr<const branch_options> branch_options_of(start_options<State>& o)
                    .hibernate_after = o.hibernate_after,
                    .keep_poison = o.keep_poison,
                    .run_on_caller = o.run_on_caller,
+                   .keep_tables = std::move(o.keep_tables),
                    .via = std::move(o.via)};
   return shared_options(std::move(b));
 }

@@ -21,6 +21,7 @@
 #include "core/real_clock.hpp"
 #include "core/scheduler.hpp"
 #include "core/timer_service.hpp"
+#include "table/table_names.hpp"
 
 namespace peeper::detail {
 
@@ -64,6 +65,8 @@ class runtime_core {
   void unregister_name(const branch_options& o, branch& b) noexcept;
   [[nodiscard]] process_ptr<branch> find_name(const std::string& name) const noexcept;
 
+  [[nodiscard]] table_names& tables() noexcept { return tables_; }
+
   // --- the root supervisor's children
   /// RETURNS: false if the runtime is shutting down.
   [[nodiscard]] bool adopt(branch& child) noexcept;
@@ -98,6 +101,7 @@ class runtime_core {
 
   mutable std::shared_mutex names_mutex_;
   std::unordered_map<std::string, process_ptr<branch>> names_;  // guarded by names_mutex_
+  table_names tables_;
 };
 
 }  // namespace peeper::detail

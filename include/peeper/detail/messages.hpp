@@ -9,6 +9,7 @@
 
 #include <peeper/detail/handlers.hpp>
 #include <peeper/server.hpp>
+#include <peeper/table/types.hpp>
 
 namespace peeper::detail {
 
@@ -312,6 +313,9 @@ void server_cell<S>::deliver(any_message info) noexcept {
   try {
     if constexpr (requires { typename S::infos; }) {
       made = make_known_info<S>(info, typename S::infos{});
+    }
+    if constexpr (handles_info<S, table_transfer>) {
+      if (made == nullptr) made = make_known_info<S>(info, types<table_transfer>{});
     }
     if (made == nullptr) made = make_info<S>(info);
   } catch (...) {  // the message's own copy threw, on its sender's thread
