@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <peeper/poison.hpp>
 #include <peeper/time.hpp>
@@ -42,6 +43,9 @@ struct backoff_options {
   friend bool operator==(const backoff_options&, const backoff_options&) = default;
 };
 
+template <class State>
+class listener;
+
 /// A registry of names that is not the runtime's own (OTP's `via`). THREADS: any.
 class registry {
  public:
@@ -73,6 +77,7 @@ struct branch_options {
   std::size_t keep_poison = 100;
   bool run_on_caller = true;
   std::shared_ptr<registry> via;
+  std::shared_ptr<const void> listeners;  ///< a std::vector<listener<State>>
   friend bool operator==(const branch_options&, const branch_options&) = default;
 };
 
@@ -107,6 +112,9 @@ struct start_options {
   bool run_on_caller = true;
   /// Where the name is registered instead of in the runtime.
   std::shared_ptr<registry> via{};
+  /// Who hears of each change and each end of the server: see listener.hpp. They are told of it as
+  /// long as it lives, also through crashes.
+  std::vector<listener<State>> listeners{};
 };
 
 }  // namespace peeper
