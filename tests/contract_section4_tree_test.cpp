@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The rows of the list of Peeper 0.3.1's shortcomings that are about tables, listeners, transfer and
-/// trees; the others are in contract_section4_test.cpp.
+/// The rows of the list of Peeper 0.3.1's shortcomings that are about tables, listeners, transfer
+/// and trees; the others are in contract_section4_test.cpp.
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -49,18 +49,18 @@ struct cache {
   state init(std::size_t rows) {
     all = hits::create({.name = "hits"}).value();
     if (restart_count() == 0) {
-      for (std::size_t i = 0; i < rows; ++i) all.insert({.id = -1 - static_cast<int>(i)});
+      for (std::size_t i = 0; i < rows; ++i) all.insert(hit{.id = -1 - static_cast<int>(i)});
     }
     return 0;
   }
   int handle_call(const add_hit& m, state& n) {
     ++n;
-    return all.update_counter<&hit::count>(m.id, 1, hit{.id = m.id});
+    return all.update_counter<&hit::count>(m.id, 1, hit{.id = m.id}).value();
   }
   std::size_t handle_call(count_hits, const state&) { return all.size(); }
   int handle_call(const throw_after_hit& m, state& n) {
     ++n;
-    all.insert({.id = m.id, .count = 1000});
+    all.insert(hit{.id = m.id, .count = 1000});
     throw std::runtime_error{"unlucky"};
   }
   std::uint64_t handle_call(id_of_table, const state&) { return all.id().value; }
@@ -90,7 +90,8 @@ PEEPER_SIM_TEST(better_than_peeper_0_3_1, Row6_DeletingAnUnrelatedTableHurtsNobo
   EXPECT_EQ(statistics_of(c).value().crashes, 0U);
 }
 
-/// Steps of the simulation for 50 calls: what a message costs, in something that no machine changes.
+/// Steps of the simulation for 50 calls: what a message costs, in something that no machine
+/// changes.
 std::size_t steps_of_50_calls(int tables, std::size_t rows) {
   simulation sim{1};
   runtime rt{{.env = &sim.env()}};
@@ -124,17 +125,17 @@ PEEPER_SIM_TEST(better_than_peeper_0_3_1, Row9_TransferKeepsListenersTablesAndOp
   auto to = start_dynamic_supervisor(rt).value();
   const auto c = from.start_child<cache>({.name = "c",
                                           .max_restarts = 2,
-                                          .listeners = {note{}},
-                                          .keep_tables = kept_tables::all()},
+                                          .keep_tables = kept_tables::all(),
+                                          .listeners = {note{}}},
                                          std::size_t{0})
                      .value();
   EXPECT_EQ(c.call(add_hit{7}), 1);
-  const auto table = c.call(id_of_table{});
+  const std::uint64_t table_id = c.call(id_of_table{}).value();
   EXPECT_TRUE(transfer(c, to));
   EXPECT_EQ(c.call(add_hit{7}), 2);
   kill(worker_of(c));
   EXPECT_EQ(c.call(add_hit{7}), 3);
-  EXPECT_EQ(c.call(id_of_table{}), table);
+  EXPECT_EQ(c.call(id_of_table{}), table_id);
   sim.run();
   EXPECT_EQ(heard, (std::vector<std::string>{"0>1", "1>2", "2>3"}));
   kill(worker_of(c));
@@ -187,7 +188,7 @@ PEEPER_SIM_TEST(better_than_peeper_0_3_1,
 
 PEEPER_SIM_TEST(better_than_peeper_0_3_1, Row15_TheIdOfAKeptTableStays) {
   const auto c = start_cache(rt).value();
-  const auto id = c.call(id_of_table{});
+  const std::uint64_t id = c.call(id_of_table{}).value();
   for (int i = 0; i < 3; ++i) {
     kill(worker_of(c));
     EXPECT_EQ(c.call(id_of_table{}), id);
@@ -253,8 +254,8 @@ struct public_board {
 };
 PEEPER_SIM_TEST(better_than_peeper_0_3_1, Row21_WritesOfOthersSinceTheLastMessageAreNotLost) {
   const auto b = start<public_board>(rt, {.keep_tables = kept_tables::all()}).value();
-  auto writer = find_writer<hits>(rt, "board").value();
-  EXPECT_TRUE(writer.insert({.id = 1, .count = 1}));
+  auto writer = find_public_table<hits>(rt, "board").value();
+  EXPECT_TRUE(writer.insert(hit{.id = 1, .count = 1}));
   kill(worker_of(b));
   EXPECT_EQ(b.call(get{}), 0);
   EXPECT_EQ(writer.lookup(1).value().value().count, 1) << "Peeper: gone";
@@ -270,7 +271,7 @@ struct heir_to_itself {
   }
   int handle_call(const add_hit& m, state& n) {
     ++n;
-    return all.update_counter<&hit::count>(m.id, 1, hit{.id = m.id});
+    return all.update_counter<&hit::count>(m.id, 1, hit{.id = m.id}).value();
   }
 };
 PEEPER_SIM_TEST(better_than_peeper_0_3_1, Row22_TheServerAsHeirHasItsTableAgainAlsoAfterATransfer) {
@@ -299,16 +300,16 @@ PEEPER_SIM_TEST(better_than_peeper_0_3_1, Row24_TheFaultGoesUpTheTreeWithItsReas
   static std::vector<child_exit> seen;
   static std::vector<std::string> reasons;
   reasons.clear();
-  auto top = start_supervisor(rt, {},
-                              {child_spec<fails_when_told>(
-                                  {.id = "c",
-                                   .on_exit =
-                                       [](const child_exit& e) {
-                                         reasons.push_back(e.last_crash.to_string());
-                                         fails_when_told::broken = false;
-                                         return restart_decision::restart;
-                                       }},
-                                  {.max_restarts = 5})})
+  auto top = start_supervisor(
+                 rt, {},
+                 {child_spec<fails_when_told>({.id = "c",
+                                               .on_exit =
+                                                   [](const child_exit& e) {
+                                                     reasons.push_back(e.last_crash.to_string());
+                                                     fails_when_told::broken = false;
+                                                     return restart_decision::restart;
+                                                   }},
+                                              {.max_restarts = 5})})
                  .value();
   fails_when_told::broken = true;
   kill(worker_of(top.child<fails_when_told>("c").value()));

@@ -180,6 +180,42 @@ std::expected<void, call_error> trace(const ref<S>& server, trace_sink sink,
       limit, detail::message_kind::system);
 }
 
+// --- listeners, see listener.hpp ----------------------------------------------------------------
+
+/// From now on `l` hears of each commit that changes the state, and of each end: what
+/// start_options::listeners does from the start. RETURNS: what detach_listener() names it by.
+template <class S>
+std::expected<listener_id, call_error> attach_listener(const ref<S>& server,
+                                                       listener<detail::state_of<S>> l,
+                                                       duration limit = default_call_timeout) {
+  return detail::ask_system<listener_id>(
+      server.cell(),
+      [l = std::move(l)](detail::branch& b) {
+        return static_cast<detail::server_cell<S>&>(b).add_listener(l);
+      },
+      limit, detail::message_kind::system);
+}
+/// It hears what waits in its queue, and nothing more. RETURNS: false if there is no such listener.
+template <class S>
+std::expected<bool, call_error> detach_listener(const ref<S>& server, listener_id id,
+                                                duration limit = default_call_timeout) {
+  return detail::ask_system<bool>(
+      server.cell(),
+      [id](detail::branch& b) {
+        return static_cast<detail::server_cell<S>&>(b).remove_listener(id);
+      },
+      limit, detail::message_kind::system);
+}
+/// Its listeners, in the order of attaching, and what they have heard and missed.
+template <class S>
+[[nodiscard]] std::expected<std::vector<listener_info>, call_error> list_listeners(
+    const ref<S>& server, duration limit = default_call_timeout) {
+  return detail::ask_system<std::vector<listener_info>>(
+      server.cell(),
+      [](detail::branch& b) { return static_cast<detail::server_cell<S>&>(b).list_listeners(); },
+      limit, detail::message_kind::system);
+}
+
 // --- poison messages (P3) ------------------------------------------------------------------------
 
 /// What was set aside, oldest first: at most options.keep_poison.

@@ -66,6 +66,8 @@ class kept_tables {
   bool all_ = false;
   std::vector<std::string> names_;
 };
+template <class State>
+class listener;
 
 /// A registry of names that is not the runtime's own (OTP's `via`). THREADS: any.
 class registry {
@@ -99,6 +101,7 @@ struct branch_options {
   bool run_on_caller = true;
   kept_tables keep_tables;
   std::shared_ptr<registry> via;
+  std::shared_ptr<const void> listeners;  ///< a std::vector<listener<State>>
   friend bool operator==(const branch_options&, const branch_options&) = default;
 };
 
@@ -135,6 +138,9 @@ struct start_options {
   kept_tables keep_tables{};
   /// Where the name is registered instead of in the runtime.
   std::shared_ptr<registry> via{};
+  /// Who hears of each change and each end of the server: see listener.hpp. They are told of it as
+  /// long as it lives, also through crashes.
+  std::vector<listener<State>> listeners{};
 };
 
 }  // namespace peeper

@@ -3,6 +3,7 @@
 /// All of peeper but the simulation (peeper/sim.hpp).
 #pragma once
 
+#include <peeper/change.hpp>
 #include <peeper/child_spec.hpp>
 #include <peeper/codec.hpp>
 #include <peeper/control.hpp>
@@ -16,6 +17,7 @@
 #include <peeper/implementation.hpp>
 #include <peeper/info.hpp>
 #include <peeper/kept.hpp>
+#include <peeper/listener.hpp>
 #include <peeper/next.hpp>
 #include <peeper/options.hpp>
 #include <peeper/partition_supervisor.hpp>

@@ -42,6 +42,7 @@
 #include <peeper/detail/pool.hpp>
 #include <peeper/kept/keepable.hpp>
 #include <peeper/kept/state.hpp>
+#include <peeper/listener.hpp>
 #include <peeper/options.hpp>
 #include <peeper/ref.hpp>
 #include <peeper/runtime.hpp>
@@ -94,6 +95,29 @@ class server_cell : public branch {
   }
   [[nodiscard]] state& lent_state() noexcept { return kept_->value(); }
 
+  // --- its listeners; the claim's holder
+  /// Throws std::bad_alloc, and what copies throw: it is not added.
+  listener_id add_listener(const listener<state>& l) {
+    if (listeners() == nullptr) set_listeners(std::make_shared<state_hub<state>>());
+    const listener_id id = hub().next_id();
+    hub().add(l.make(runtime(), {.server = display_name(), .id = id, .options = {}}));
+    try {
+      watch_state();
+    } catch (...) {
+      std::ignore = remove_listener(id);
+      throw;
+    }
+    return id;
+  }
+  bool remove_listener(listener_id id) {
+    if (listeners() == nullptr || !hub().remove(id)) return false;
+    watch_state();
+    return true;
+  }
+  [[nodiscard]] std::vector<listener_info> list_listeners() {
+    return listeners() == nullptr ? std::vector<listener_info>{} : hub().list();
+  }
+
   void deliver(const down& info) noexcept override;
   void deliver(const exit_signal& info) noexcept override;
   void deliver(any_message info) noexcept override;
@@ -116,7 +140,12 @@ class server_cell : public branch {
 
  protected:
   server_cell(runtime_core& rt, std::shared_ptr<const branch_options> o, std::optional<state> first)
-      : branch{rt, std::move(o)}, first_state_{std::move(first)} {}
+      : branch{rt, std::move(o)}, first_state_{std::move(first)} {
+    if (options().listeners) {
+      using all = std::vector<listener<state>>;
+      for (const auto& l : *static_cast<const all*>(options().listeners.get())) add_listener(l);
+    }
+  }
   ~server_cell() override = default;
 
   void worker_destroy() noexcept override { worker_.reset(); }
@@ -138,7 +167,7 @@ class server_cell : public branch {
     kept_->prepare();
   }
   [[gnu::hot]] void state_commit() noexcept override {
-    const bool changed = kept_->commit();
+    const bool changed = listened() ? hub().commit_state(*kept_) : kept_->commit();
     // A number or a struct of numbers is never too large; what owns memory may be.
     if constexpr (!std::is_trivially_copyable_v<state>) {
       if (changed && !told_oversized()) look_for_oversized();
@@ -167,6 +196,11 @@ class server_cell : public branch {
   void take_first(state s) {
     check_valid(*worker_, std::as_const(s));
     kept_.emplace(std::move(s));
+    watch_state();
+  }
+  /// What listeners hear comes from this state from now on.
+  void watch_state() {
+    if (listeners() != nullptr && kept_) listened(hub().watch(*kept_));
   }
 
   /// A large plain field is compared and copied as a whole: said once, naming the way out.
@@ -184,6 +218,10 @@ class server_cell : public branch {
   std::optional<state> first_state_;
 
  private:
+  [[nodiscard]] state_hub<state>& hub() noexcept {
+    return static_cast<state_hub<state>&>(*listeners());
+  }
+
   std::optional<kept_state<state>> kept_;
 };
 
@@ -273,7 +311,12 @@ std::shared_ptr<const branch_options> branch_options_of(start_options<State>& o)
                    .keep_poison = o.keep_poison,
                    .run_on_caller = o.run_on_caller,
                    .keep_tables = std::move(o.keep_tables),
-                   .via = std::move(o.via)};
+                   .via = std::move(o.via),
+                   .listeners = nullptr};
+  if (!o.listeners.empty()) {
+    using all = std::vector<listener<State>>;
+    b.listeners = std::make_shared<const all>(std::move(o.listeners));
+  }
   return shared_options(std::move(b));
 }
 

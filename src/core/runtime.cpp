@@ -114,15 +114,20 @@ std::expected<void, shutdown_error> runtime_core::shutdown(duration limit) {
     if (server_end{child, child->options().shutdown}.wait(give_up)) continue;
     stuck.servers.push_back(child->display_name());
   }
-  // Who has taken nothing more, or answered at its end, may still be putting its things away.
-  while (stuck.servers.empty() && child_count() != 0) {
+  // Who has taken nothing more, or answered at its end, may still be putting its things away, and
+  // its listeners hear of it.
+  const auto anything_left = [this] {
+    // ORDER: acquire pairs with listener_went().
+    return child_count() != 0 || listeners_.load(std::memory_order_acquire) != 0;
+  };
+  while (stuck.servers.empty() && anything_left()) {
     if (sched().block(child_has_ended_, give_up)) continue;
     for (const auto& child : children) {
       if (child->closed()) continue;
       stuck.servers.push_back(child->display_name());
     }
-    if (stuck.servers.empty() && child_count() != 0) {
-      stuck.servers.emplace_back("a server that is ending");
+    if (stuck.servers.empty() && anything_left()) {
+      stuck.servers.emplace_back("a server that is ending, or a listener");
     }
     break;
   }

@@ -76,6 +76,16 @@ class runtime_core {
     return shutting_down_.load(std::memory_order_acquire);
   }
   [[nodiscard]] std::size_t child_count() const noexcept;
+  /// Listeners are nobody's children, but shutdown() waits until they have heard all.
+  void listener_came() noexcept {
+    // ORDER: relaxed: who makes it has a child, or is one, so shutdown() looks later.
+    listeners_.fetch_add(1, std::memory_order_relaxed);
+  }
+  void listener_went() noexcept {
+    // ORDER: release: shutdown() sees what it did.
+    listeners_.fetch_sub(1, std::memory_order_release);
+    if (shutting_down()) env_->unpark(child_has_ended_);
+  }
   [[nodiscard]] std::expected<void, shutdown_error> shutdown(duration limit);
 
  private:
@@ -95,6 +105,7 @@ class runtime_core {
   timer_service timers_;
   std::unique_ptr<scheduler> scheduler_;
   std::atomic<bool> shutting_down_{false};
+  std::atomic<std::size_t> listeners_{0};
   parker child_has_ended_;  ///< while shutting down
   std::atomic<std::uint64_t> next_start_order_{1};
   std::array<shard, shard_count> shards_;

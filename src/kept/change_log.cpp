@@ -113,6 +113,7 @@ void change_log::end() noexcept {
     redo_->truncate(0);
     redo_->shrink(change_arena::kept_bytes_max);
   }
+  if (notes_ != nullptr) notes_->end();
 }
 
 bool change_log::retract(change_record& record) noexcept {
@@ -174,6 +175,25 @@ void change_log::record_redo(bool on) {
     redo_.reset();
     delta_.truncate(0);
   }
+  followed_ = redo_ != nullptr || notes_ != nullptr;
+}
+
+void change_log::note_in(change_notes* notes, void* root,
+                         void* (*list_of)(void*, const void*, const void*)) noexcept {
+  notes_ = notes;
+  root_.noted = root;
+  root_.list_of = list_of;
+  followed_ = redo_ != nullptr || notes_ != nullptr;
+}
+
+void* change_log::note_list_of(const void* container) {
+  const open_element* const owner = owner_of(container, open_);
+  const open_element& place = owner != nullptr ? *owner : root_;
+  if (!place.covers(container)) {  // reached through a reference that escaped from modify()
+    notes_->spoil();
+    return nullptr;
+  }
+  return place.noted == nullptr ? nullptr : place.list_of(place.noted, place.element, container);
 }
 
 const open_element* change_log::owner_of(const void* container,

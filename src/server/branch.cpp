@@ -60,6 +60,14 @@ void branch::detach(const companion& c) noexcept {
   std::erase_if(more_->attached, [&c](const auto& each) { return each.get() == &c; });
 }
 
+companion* branch::listeners() const noexcept { return more_ ? more_->listeners : nullptr; }
+
+void branch::set_listeners(std::shared_ptr<companion> hub) {
+  companion* const raw = hub.get();
+  attach(std::move(hub));
+  more_->listeners = raw;
+}
+
 branch_extras& branch::more() {
   if (!more_) more_ = std::make_unique<branch_extras>();
   return *more_;
@@ -843,6 +851,8 @@ void branch::end(const exit_reason& reason) noexcept {
   if (more_) {
     for (const auto& c : more_->attached) c->server_ended(reason);
     more_->attached.clear();
+    more_->listeners = nullptr;
+    listened_ = false;
   }
   state_destroy();
   runtime_->child_ended(*this);

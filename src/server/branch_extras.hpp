@@ -39,7 +39,8 @@ struct branch_extras {
   std::unique_ptr<dictionary_store> dictionary;
   std::vector<companion*> enlisted;  ///< what the running callback has changed beside the state
   std::vector<std::shared_ptr<companion>> attached;
-  table_shelf* tables = nullptr;  ///< one of `attached`, if the server has ever had a table
+  table_shelf* tables = nullptr;   ///< one of `attached`, if the server has ever had a table
+  companion* listeners = nullptr;  ///< one of the attached
   time_point tick_at = time_point::max();  ///< the earliest armed tick
   time_point hibernate_at = time_point::max();
   log_limit log_lines;

@@ -215,6 +215,9 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   void attach(std::shared_ptr<companion> c);
   /// Owned again by nobody else. REQUIRES: it is not enlisted.
   void detach(const companion& c) noexcept;
+  /// The one among them that its listeners hang on; null if it never had one.
+  [[nodiscard]] companion* listeners() const noexcept;
+  void set_listeners(std::shared_ptr<companion> hub);
   [[nodiscard]] std::uint64_t start_order() const noexcept { return start_order_; }
   void mark_timers_used() noexcept {
     // ORDER: relaxed: whoever starts a timer for a server that ends meanwhile finds it closed.
@@ -240,6 +243,9 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   [[gnu::cold]] void end(const exit_reason& reason) noexcept;
   /// The first thing that an ending server does.
   virtual void before_end(const exit_reason& /*reason*/) noexcept {}
+
+  [[nodiscard]] bool listened() const noexcept { return listened_; }
+  void listened(bool on) noexcept { listened_ = on; }
 
  private:
   friend class runtime_core;
@@ -317,6 +323,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   bool timeout_when_empty_ = false;
   bool traced_ = false;
   bool told_oversized_ = false;
+  bool listened_ = false;     ///< state_commit() goes through listeners()
   const bool hibernates_;     ///< some time after a callback
   const bool run_on_caller_;  ///< as the options say; here, where a call looks anyway
   std::uint32_t crashes_ = 0;

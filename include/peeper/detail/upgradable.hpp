@@ -144,6 +144,16 @@ class kept_state<implementation<P>> {
     running().rollback();
   }
 
+  // Listeners hear of its ends only: what a change is, each version would say in its own types.
+  using tells_no_changes = void;
+  template <class Watch>
+  static void watch(Watch& /*w*/) noexcept {}
+  static void unwatch() noexcept {}
+  template <class Watch>
+  [[nodiscard]] static bool collect(Watch& /*w*/) noexcept {
+    return true;
+  }
+
   /// The next commit makes `next` what runs.
   void offer(implementation<P> next) noexcept {
     implementation_access::swap(other_, next);

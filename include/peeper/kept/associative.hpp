@@ -58,6 +58,9 @@ class associative : public kept_base {
   using difference_type = std::ptrdiff_t;
   using reference = const value_type&;
   using const_reference = const value_type&;
+  /// What an operation<...> on it has as key and as old and new value.
+  using change_key = key_type;
+  using change_value = std::conditional_t<is_map, Mapped, nothing>;
 
   /// Forward where hashed, bidirectional where ordered. Valid as long as its element is there.
   class const_iterator {
@@ -382,6 +385,19 @@ class associative : public kept_base {
     }
   }
   static const key_type& key_of(const node& n) noexcept { return key_of_value(n.value); }
+  static decltype(auto) mapped_of(const node& n) noexcept {
+    if constexpr (is_map) {
+      return (n.value.second);
+    } else {
+      return nothing{};
+    }
+  }
+  /// Calls with each element.
+  static auto elements_of(const Core& core) noexcept {
+    return [&core](auto&& each) {
+      for (const node* n = core.first(); n != nullptr; n = core.next(n)) each(n->value);
+    };
+  }
 
   template <class Range>
   void insert_each(Range&& range) {
@@ -402,7 +418,10 @@ class associative : public kept_base {
     node* const n = fresh.get();
     if (logging()) {
       auto record = log_->stage<linked_record>(*this, n);
-      write_put(*n);
+      if (log_->followed()) [[unlikely]] {
+        write_put(*n);
+        note_inserted(*log_, *this, key_of(*n), mapped_of(*n));
+      }
       core_.link(fresh.release(), where);
       record.publish();
     } else {
@@ -418,10 +437,13 @@ class associative : public kept_base {
     if (logging()) {
       // The record owns the node only once it is valid.
       auto record = log_->stage<unlinked_record>(*this, nullptr);
-      if (log_->redoing()) [[unlikely]] {
+      if (log_->followed()) [[unlikely]] {
         if constexpr (elements_encodable<void>()) {
-          encode_value(log_->write_operation(this, change_operation::erase, 1), key_of(*n));
+          if (log_->redoing()) {
+            encode_value(log_->write_operation(this, change_operation::erase, 1), key_of(*n));
+          }
         }
+        note_erased(*log_, *this, key_of(*n), mapped_of(*n));
       }
       record->position = core_.unlink(n);
       record->element = n;
@@ -442,8 +464,7 @@ class associative : public kept_base {
   }
   template <class Value>
   void write_put(const key_type& key, const Value& value) {
-    if (!log_->redoing()) [[likely]]
-      return;
+    if (!log_->redoing()) return;
     if constexpr (elements_encodable<void>()) {
       cbor_writer& out = log_->write_operation(this, change_operation::put, is_map ? 2U : 1U);
       encode_value(out, key);
@@ -469,14 +490,17 @@ class associative : public kept_base {
     refuse_if_open();
     if (logging()) {
       auto record = log_->stage<contents_record<associative>>(*this);
-      if (log_->redoing()) [[unlikely]] {
+      if (log_->followed()) [[unlikely]] {
         if constexpr (elements_encodable<void>()) {
-          if (fresh.size() == 0) {
+          if (!log_->redoing()) {
+            // Only noted.
+          } else if (fresh.size() == 0) {
             log_->write_operation(this, change_operation::clear, 0);
           } else {
             encode_core(log_->write_operation(this, change_operation::assign, 1), fresh);
           }
         }
+        note_assigned(*log_, *this, elements_of(core_), elements_of(fresh));
       }
       core_.swap(record->contents);
       core_.swap(fresh);
@@ -500,11 +524,15 @@ class associative : public kept_base {
     other.refuse_if_open();
     if (logging()) {
       auto record = log_->stage<swapped_record>(*this, other);
-      if (log_->redoing()) [[unlikely]] {
+      if (log_->followed()) [[unlikely]] {
         if constexpr (elements_encodable<void>()) {
-          encode_core(log_->write_operation(this, change_operation::assign, 1), other.core_);
-          encode_core(log_->write_operation(&other, change_operation::assign, 1), core_);
+          if (log_->redoing()) {
+            encode_core(log_->write_operation(this, change_operation::assign, 1), other.core_);
+            encode_core(log_->write_operation(&other, change_operation::assign, 1), core_);
+          }
         }
+        note_assigned(*log_, *this, elements_of(core_), elements_of(other.core_));
+        note_assigned(*log_, other, elements_of(other.core_), elements_of(core_));
       }
       core_.swap(other.core_);
       record.publish();
@@ -553,7 +581,12 @@ class associative : public kept_base {
       if (logging() && (log_->nothing_open() || !log_->is_open_element(&mapped))) {
         // The new value is built in the record and swapped with the old one: no copy of that.
         auto record = log_->stage<replaced_record>(mapped, std::forward<Value>(value));
-        write_put(key_of(n), record->value);
+        if (log_->followed()) [[unlikely]] {
+          write_put(key_of(n), record->value);
+          if (!same(mapped, record->value)) {
+            note_replaced(*log_, *this, key_of(n), mapped, record->value);
+          }
+        }
         std::ranges::swap(mapped, record->value);
         record.publish();
         return;
@@ -592,8 +625,11 @@ class associative : public kept_base {
         encode_value(out, *static_cast<const key_type*>(self.key));
       };
     }
-    return modify_logged<Mapped>(
-        *log_, element, fixed_place<Mapped>{&mapped}, [&] { write_put(n); }, std::forward<F>(fn));
+    const auto write = [&] { write_put(n); };
+    element_follower<Mapped, associative, key_type, decltype(write)> follower{*log_, *this,
+                                                                              key_of(n), write};
+    return modify_logged<Mapped>(*log_, element, fixed_place<Mapped>{&mapped}, follower,
+                                 std::forward<F>(fn));
   }
 
   Core core_;

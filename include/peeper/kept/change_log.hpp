@@ -19,6 +19,7 @@
 #include <span>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <peeper/codec/cbor.hpp>
 
@@ -131,6 +132,10 @@ struct open_element {
   std::size_t index = 0;
   void (*write_key)(const open_element& self, cbor_writer& out) = nullptr;
   std::size_t (*slot_of)(const void* element, const void* container) = nullptr;
+  /// Where what is done to the containers in it is noted; null if nobody listens.
+  void* noted = nullptr;
+  /// RETURNS: the operations<...> of `container`; null if it is told as a part of something whole.
+  void* (*list_of)(void* noted, const void* element, const void* container) = nullptr;
 
   [[nodiscard]] bool covers(const void* address) const noexcept {
     const auto begin = reinterpret_cast<std::uintptr_t>(element);
@@ -151,6 +156,55 @@ enum class change_operation : std::uint8_t {
   erase = 4,   // map, set: key; sequence: index, count
   insert = 5,  // sequence: index, elements
   set = 6,     // sequence: index, element
+};
+
+// ---------------------------------------------------------------------------- change_notes
+
+/// What a transaction has done to kept containers, noted as values for those who listen. Whoever
+/// listens must not harm: a note that cannot be made spoils the notes of this transaction, and it
+/// goes on.
+class change_notes {
+ public:
+  change_notes() = default;
+  change_notes(const change_notes&) = delete;
+  change_notes& operator=(const change_notes&) = delete;
+
+  /// So that a part of a transaction that is undone takes its notes along: each knows its list.
+  struct entry {
+    void* list;
+    void (*pop)(void* list) noexcept;
+  };
+  [[nodiscard]] std::size_t size() const noexcept { return order_.size(); }
+  void make_room() {
+    if (order_.size() == order_.capacity()) order_.reserve(2 * order_.size() + 8);
+  }
+  /// REQUIRES: make_room().
+  void add(const entry& e) noexcept { order_.push_back(e); }
+  /// Drops all but the oldest `size`.
+  void cut(std::size_t size) noexcept {
+    for (; order_.size() > size; order_.pop_back()) order_.back().pop(order_.back().list);
+  }
+  /// Forgets the note at `index`; the caller takes it out of its list.
+  void forget(std::size_t index) noexcept {
+    order_.erase(order_.begin() + static_cast<std::ptrdiff_t>(index));
+  }
+  void spoil() noexcept { spoiled_ = true; }
+  [[nodiscard]] bool spoiled() const noexcept { return spoiled_; }
+
+  /// The transaction is over.
+  void end() noexcept {
+    order_.clear();
+    spoiled_ = false;
+    clear();
+  }
+
+ protected:
+  ~change_notes() = default;
+  virtual void clear() noexcept = 0;
+
+ private:
+  std::vector<entry> order_;
+  bool spoiled_ = false;
 };
 
 // ---------------------------------------------------------------------------- change_log
@@ -207,11 +261,14 @@ class change_log {
   /// A point to which a part of the transaction can be taken back.
   struct mark {
     change_record* record;
-    std::size_t redo_bytes;
-    std::size_t redo_operations;
+    std::size_t redo_bytes = 0;
+    std::size_t redo_operations = 0;
+    std::size_t notes = 0;
   };
   [[nodiscard]] mark here() const noexcept {
-    return {last_, redo_ ? redo_->size() : 0, redo_operations_};
+    if (!followed_) [[likely]]
+      return {.record = last_};
+    return {last_, redo_ ? redo_->size() : 0, redo_operations_, notes_ ? notes_->size() : 0};
   }
   template <class First>
   void undo_to(const mark& point, First&& first) noexcept {
@@ -219,7 +276,7 @@ class change_log {
     first();
     finish_until(point.record, true);
     recording_ = true;
-    cut_redo(point);
+    cut(point);
   }
   /// Drops the youngest record if it is `record`: what it was made for has not happened.
   bool retract(change_record& record) noexcept;
@@ -261,7 +318,20 @@ class change_log {
   /// Whether exactly this element is handed out.
   [[nodiscard]] bool is_open_element(const void* element) const noexcept;
 
-  // Redo.
+  // Those who follow: deltas, listeners.
+
+  /// Changes are to be encoded, or noted, or both: the one thing that is asked for each change.
+  [[nodiscard]] bool followed() const noexcept { return followed_; }
+
+  /// From now on changes are noted in `notes`; null: no more. `root`: the changes<State> in it.
+  /// REQUIRES: no transaction is open.
+  void note_in(change_notes* notes, void* root,
+               void* (*list_of)(void*, const void*, const void*)) noexcept;
+  [[nodiscard]] change_notes* notes() const noexcept { return notes_; }
+  /// Where operations on `container` are noted; null if nowhere. REQUIRES: notes().
+  /// Throws std::bad_alloc.
+  [[nodiscard]] void* note_list_of(const void* container);
+  [[nodiscard]] void* noted_root() const noexcept { return root_.noted; }
 
   [[nodiscard]] bool redoing() const noexcept { return redo_ != nullptr; }
   void record_redo(bool on);
@@ -273,6 +343,13 @@ class change_log {
   /// The same for the plain fields of an open element, or of the state if it is null.
   cbor_writer& write_fields(const open_element* element);
   void cut_redo(const mark& point) noexcept;
+  /// Forgets what was encoded and noted since.
+  void cut(const mark& point) noexcept {
+    if (!followed_) [[likely]]
+      return;
+    cut_redo(point);
+    if (notes_ != nullptr) notes_->cut(point.notes);
+  }
   /// Makes what was written the delta of this transaction. Throws std::bad_alloc.
   void seal_redo();
   /// REQUIRES: seal_redo() has run. Called at commit.
@@ -301,6 +378,8 @@ class change_log {
   bool recording_ = false;
   bool doomed_ = false;
   bool sealed_ = false;
+  bool followed_ = false;
+  change_notes* notes_ = nullptr;
   std::size_t redo_operations_ = 0;
   std::unique_ptr<cbor_writer> redo_;
   cbor_writer delta_;
@@ -319,7 +398,7 @@ class staged_change {
     if (record_ == nullptr) return;
     record_->~Record();
     log_->arena_.give_back(record_, sizeof(Record));
-    log_->cut_redo(mark_);
+    log_->cut(mark_);
   }
   staged_change(const staged_change&) = delete;
   staged_change& operator=(const staged_change&) = delete;

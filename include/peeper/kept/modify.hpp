@@ -20,6 +20,7 @@
 #include <peeper/codec.hpp>
 #include <peeper/kept/change_log.hpp>
 #include <peeper/kept/keepable.hpp>
+#include <peeper/kept/notes.hpp>
 
 namespace peeper::detail {
 
@@ -289,14 +290,14 @@ struct fixed_place {
 };
 
 /// One run of modify() on an element of a container that is logging.
-/// `Write` writes a whole plain element to the redo log.
-template <class T, class Where, class Write>
+/// `Follower`: an element_follower.
+template <class T, class Where, class Follower>
 class modification {
  public:
-  modification(change_log& log, const open_element& element, const Where& where, Write& write)
+  modification(change_log& log, const open_element& element, const Where& where, Follower& follower)
       : log_(log),
         element_(element),
-        write_(write),
+        follower_(follower),
         before_(log.here()),
         promised_(log.promised()) {
     static_assert(leaves_restorable<T>(),
@@ -310,6 +311,10 @@ class modification {
       auto staged = log.stage<opened_record<T, Where>>(where);
       if constexpr (shifting<T>) log.promise(burial_bytes<T>());
       opened_ = &staged.publish();
+    }
+    if constexpr (holds_kept<T>) {
+      if (log.followed() && log.notes() != nullptr) [[unlikely]]
+        open_notes(object);
     }
     log_.open(element_);
   }
@@ -332,11 +337,14 @@ class modification {
     if constexpr (has_plain_part<T>()) {
       if (!fresh && log_.here().record == opened_ && same_as_saved<T>(object, opened_->old)) {
         log_.retract(*opened_);
+        if constexpr (holds_kept<T>) close_notes(object, false);
         return;
       }
     }
-    if (log_.redoing()) [[unlikely]]
-      write_redo(object);
+    if (log_.followed()) [[unlikely]] {
+      if (log_.redoing()) write_redo(object);
+      if (log_.notes() != nullptr) close_notes(object, true);
+    }
     if constexpr (shifting<T>) {
       attach_fresh(object, &log_);
       log_.publish(opened_->closed);
@@ -361,7 +369,7 @@ class modification {
   void write_redo(T& object) {
     if constexpr (encodable<T>) {
       if constexpr (!holds_kept<T>) {
-        write_();
+        follower_.write();
       } else {
         if constexpr (has_plain_part<T>()) {
           write_changed_fields<T>(log_, &element_, object, opened_->old);
@@ -375,26 +383,61 @@ class modification {
     }
   }
 
+  void open_notes(const T& object) noexcept {
+    if constexpr (shifting<T>) {
+      try {
+        whole_ = make_pool_box<T>(object);
+      } catch (...) {
+        log_.notes()->spoil();
+      }
+    } else {
+      element_.noted = follower_.note_opened();
+      element_.list_of = &erased_list_in<T>;
+    }
+  }
+  void close_notes(const T& object, bool changed) noexcept {
+    if constexpr (!holds_kept<T>) {
+      if (changed) follower_.note_replaced(opened_->old, object);
+    } else if constexpr (shifting<T>) {
+      if (changed && whole_) follower_.note_replaced(*whole_, object);
+    } else {
+      if (element_.noted == nullptr) return;
+      auto& noted = *static_cast<changes<T>*>(element_.noted);
+      try {
+        if constexpr (has_plain_part<T>()) {
+          if (changed) note_plain(noted, object, opened_->old);
+        }
+        if (noted.empty()) follower_.note_unchanged();
+      } catch (...) {
+        log_.notes()->spoil();
+      }
+    }
+  }
+
+  struct no_whole {};
+
   change_log& log_;
   open_element element_;
-  Write& write_;
+  Follower& follower_;
   change_log::mark before_;
   std::size_t promised_;
   opened_record<T, Where>* opened_ = nullptr;
+  /// As it was, for who listens, where it is told as a whole.
+  [[no_unique_address]] std::conditional_t<shifting<T>, pool_box<T>, no_whole> whole_;
 };
 
 /// Runs fn(element) so that it can be taken back. If fn throws, what it did to the element is
 /// undone and the exception goes on.
-template <class T, class Where, class Write, class F>
-auto modify_logged(change_log& log, const open_element& element, const Where& where, Write&& write,
-                   F&& fn) {
+template <class T, class Where, class Follower, class F>
+auto modify_logged(change_log& log, const open_element& element, const Where& where,
+                   Follower&& follower, F&& fn) {
   using result_type = std::invoke_result_t<F, T&>;
   T& object = where.get();
   // modify() of an element inside its own modify(): the outer one has saved it.
   if (!log.nothing_open() && log.is_open_element(&object)) {
     return std::invoke(std::forward<F>(fn), object);
   }
-  modification<T, Where, std::remove_reference_t<Write>> change{log, element, where, write};
+  modification<T, Where, std::remove_reference_t<Follower>> change{log, element, where, follower};
   try {
     if constexpr (std::is_void_v<result_type>) {
       std::invoke(std::forward<F>(fn), object);

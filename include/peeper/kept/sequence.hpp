@@ -139,6 +139,8 @@ class sequence : public kept_base {
   using difference_type = std::ptrdiff_t;
   using reference = const T&;
   using const_reference = const T&;
+  using change_key = std::size_t;
+  using change_value = T;
 
   class const_iterator {
    public:
@@ -399,7 +401,10 @@ class sequence : public kept_base {
       T& old = cells_[index];
       if (logging() && (log_->nothing_open() || !log_->is_open_element(&old))) {
         auto record = log_->stage<set_record>(*this, index, std::forward<Value>(value));
-        write_set(index, record->value);
+        if (log_->followed()) [[unlikely]] {
+          write_set(index, record->value);
+          if (!same(old, record->value)) note_replaced(*log_, *this, index, old, record->value);
+        }
         std::ranges::swap(old, record->value);
         record.publish();
         return;
@@ -607,6 +612,12 @@ class sequence : public kept_base {
       return c;
     }
   }
+  /// Calls with each element.
+  static auto elements_of(const storage& cells) noexcept {
+    return [&cells](auto&& each) {
+      for (std::size_t i = 0; i < cells.size(); ++i) each(in_cell(cells[i]));
+    };
+  }
   [[nodiscard]] const T& element(std::size_t index) const noexcept {
     return in_cell(cells_[index]);
   }
@@ -633,13 +644,16 @@ class sequence : public kept_base {
     cells_.make_room(1);
     if (logging()) {
       auto record = log_->stage<inserted_record>(*this, index, 1UL);
-      if (log_->redoing()) [[unlikely]] {
+      if (log_->followed()) [[unlikely]] {
         if constexpr (elements_encodable<void>()) {
-          cbor_writer& out = log_->write_operation(this, change_operation::insert, 2);
-          out.natural(index);
-          out.array(1);
-          encode_value(out, in_cell(fresh));
+          if (log_->redoing()) {
+            cbor_writer& out = log_->write_operation(this, change_operation::insert, 2);
+            out.natural(index);
+            out.array(1);
+            encode_value(out, in_cell(fresh));
+          }
         }
+        note_inserted(*log_, *this, index, in_cell(fresh));
       }
       cells_.insert(index, std::move(fresh));
       record.publish();
@@ -667,11 +681,16 @@ class sequence : public kept_base {
     };
     if (logging()) {
       auto record = log_->stage<inserted_record>(*this, index, count);
-      if (log_->redoing()) [[unlikely]] {
+      if (log_->followed()) [[unlikely]] {
         if constexpr (elements_encodable<void>()) {
-          cbor_writer& out = log_->write_operation(this, change_operation::insert, 2);
-          out.natural(index);
-          encode_cells(out, fresh);
+          if (log_->redoing()) {
+            cbor_writer& out = log_->write_operation(this, change_operation::insert, 2);
+            out.natural(index);
+            encode_cells(out, fresh);
+          }
+        }
+        for (std::size_t i = 0; i < count; ++i) {
+          note_inserted(*log_, *this, index + i, in_cell(fresh[i]));
         }
       }
       move_in();
@@ -691,14 +710,14 @@ class sequence : public kept_base {
     }
     if (count == 1) {
       auto record = log_->stage<erased_record>(*this, index);
-      write_erase(index, count);
+      follow_erase(index, count);
       record->element.emplace(std::move(cells_[index]));
       cells_.erase(index, 1);
       record.publish();
     } else {
       auto record = log_->stage<erased_range_record>(*this, index);
       record->elements.make_room(count);
-      write_erase(index, count);
+      follow_erase(index, count);
       for (std::size_t i = index; i < index + count; ++i) {
         record->elements.insert(record->elements.size(), std::move(cells_[i]));
       }
@@ -707,18 +726,22 @@ class sequence : public kept_base {
     }
   }
 
-  void write_erase(std::size_t index, std::size_t count) {
-    if (!log_->redoing()) [[likely]]
+  void follow_erase(std::size_t index, std::size_t count) {
+    if (!log_->followed()) [[likely]]
       return;
     if constexpr (elements_encodable<void>()) {
-      cbor_writer& out = log_->write_operation(this, change_operation::erase, 2);
-      out.natural(index);
-      out.natural(count);
+      if (log_->redoing()) {
+        cbor_writer& out = log_->write_operation(this, change_operation::erase, 2);
+        out.natural(index);
+        out.natural(count);
+      }
+    }
+    for (std::size_t i = index; i < index + count; ++i) {
+      note_erased(*log_, *this, index, element(i));
     }
   }
   void write_set(std::size_t index, const T& value) {
-    if (!log_->redoing()) [[likely]]
-      return;
+    if (!log_->redoing()) return;
     if constexpr (elements_encodable<void>()) {
       cbor_writer& out = log_->write_operation(this, change_operation::set, 2);
       out.natural(index);
@@ -749,14 +772,17 @@ class sequence : public kept_base {
     refuse_if_open();
     if (logging()) {
       auto record = log_->stage<contents_record<sequence>>(*this);
-      if (log_->redoing()) [[unlikely]] {
+      if (log_->followed()) [[unlikely]] {
         if constexpr (elements_encodable<void>()) {
-          if (fresh.size() == 0) {
+          if (!log_->redoing()) {
+            // Only noted.
+          } else if (fresh.size() == 0) {
             log_->write_operation(this, change_operation::clear, 0);
           } else {
             encode_cells(log_->write_operation(this, change_operation::assign, 1), fresh);
           }
         }
+        note_assigned(*log_, *this, elements_of(cells_), elements_of(fresh));
       }
       cells_.swap(record->contents);
       cells_.swap(fresh);
@@ -780,11 +806,15 @@ class sequence : public kept_base {
     other.refuse_if_open();
     if (logging()) {
       auto record = log_->stage<swapped_record>(*this, other);
-      if (log_->redoing()) [[unlikely]] {
+      if (log_->followed()) [[unlikely]] {
         if constexpr (elements_encodable<void>()) {
-          encode_cells(log_->write_operation(this, change_operation::assign, 1), other.cells_);
-          encode_cells(log_->write_operation(&other, change_operation::assign, 1), cells_);
+          if (log_->redoing()) {
+            encode_cells(log_->write_operation(this, change_operation::assign, 1), other.cells_);
+            encode_cells(log_->write_operation(&other, change_operation::assign, 1), cells_);
+          }
         }
+        note_assigned(*log_, *this, elements_of(cells_), elements_of(other.cells_));
+        note_assigned(*log_, other, elements_of(other.cells_), elements_of(cells_));
       }
       cells_.swap(other.cells_);
       record.publish();
@@ -802,10 +832,13 @@ class sequence : public kept_base {
     opened.index = index;
     opened.write_key = [](const open_element& self, cbor_writer& out) { out.natural(self.index); };
     const auto write = [&] { write_set(index, element(index)); };
+    element_follower<T, sequence, std::size_t, decltype(write)> follower{*log_, *this, index,
+                                                                         write};
     if constexpr (nested) {
-      return modify_logged<T>(*log_, opened, fixed_place<T>{&object}, write, std::forward<F>(fn));
+      return modify_logged<T>(*log_, opened, fixed_place<T>{&object}, follower,
+                              std::forward<F>(fn));
     } else {
-      return modify_logged<T>(*log_, opened, indexed_place{this, index}, write,
+      return modify_logged<T>(*log_, opened, indexed_place{this, index}, follower,
                               std::forward<F>(fn));
     }
   }

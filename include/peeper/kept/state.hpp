@@ -134,6 +134,62 @@ struct shadow_traits<State> {
   using type = std::unique_ptr<State>;
 };
 
+/// What the running callback has changed so far, for listeners: from kept_state::watch() on.
+template <class State>
+class state_watch final : public change_notes {
+ public:
+  changes<State> noted;
+
+  /// Fields that are told as a whole have no other old value.
+  void look(const State& value) {
+    for_each_whole([&](auto i) {
+      std::get<i>(last_).reset();
+      std::get<i>(last_).emplace(part_of<i>(value));
+    });
+  }
+  /// Tells those that were touched. Throws what copies throw, and std::bad_alloc.
+  void take_wholes(const State& value) {
+    for_each_whole([&](auto i) {
+      auto& p = noted.template at<i>();
+      if (!p.touched) return;
+      p.touched = false;
+      auto& last = std::get<i>(last_);
+      if (!last) throw std::bad_alloc{};
+      using whole = std::remove_cvref_t<decltype(*last)>;
+      p.change = make_pool_box<value_change<whole>>(*std::as_const(last), part_of<i>(value));
+      last.reset();
+      last.emplace(p.change->now);
+    });
+  }
+  /// Those fields that have come with containers the log has not seen.
+  void touch_fresh(const State& value) noexcept {
+    for_each_whole([&](auto i) {
+      for_each_kept(part_of<i>(value), 0, [&](const auto& container, std::size_t /*slot*/) {
+        if (!container.attached()) noted.template at<i>().touched = true;
+      });
+    });
+  }
+
+ private:
+  template <class T>
+  using last_of =
+      std::conditional_t<holds_kept<T> && told_as_a_whole<T>, std::optional<T>, nothing>;
+  template <std::size_t... I>
+  static auto make(std::index_sequence<I...>)
+      -> std::tuple<last_of<typename parts_traits<State>::template part_type<I>>...>;
+
+  template <class F>
+  void for_each_whole(F&& f) {
+    for_each_index<changes<State>::part_count>([&](auto i) {
+      using type = typename parts_traits<State>::template part_type<i>;
+      if constexpr (holds_kept<type> && told_as_a_whole<type>) f(i);
+    });
+  }
+  void clear() noexcept override { noted = {}; }
+
+  decltype(make(std::make_index_sequence<changes<State>::part_count>{})) last_;
+};
+
 template <class State>
 class kept_state {
   static_assert((explain_keepable<State>(), keepable<State>),
@@ -214,7 +270,12 @@ class kept_state {
       });
     }
     if (!log_) return;
-    if (log_->redoing()) write_redo();
+    if (log_->followed()) [[unlikely]] {
+      if (log_->redoing()) write_redo();
+      if constexpr (shifting<State>) {
+        if (watch_type* const w = watching()) w->touch_fresh(value());
+      }
+    }
     if constexpr (shifting<State>) attach_fresh(value_, log_.get());
   }
 
@@ -263,6 +324,40 @@ class kept_state {
     return log_ ? log_->last_delta() : std::span<const std::byte>{};
   }
 
+  using watch_type = state_watch<State>;
+  /// Until unwatch() what callbacks change is noted in `w`. Throws what copies throw: it is not
+  /// watched then. REQUIRES: no callback is running.
+  void watch(watch_type& w) {
+    if constexpr (shifting<State>) w.look(value());
+    if constexpr (logs) log_->note_in(&w, &w.noted, &erased_list_in<State>);
+  }
+  void unwatch() noexcept {
+    if constexpr (logs) log_->note_in(nullptr, nullptr, nullptr);
+  }
+  /// Completes what was noted: `w.noted` says what commit() is about to make final.
+  /// REQUIRES: prepare() has returned; watch(w).
+  /// RETURNS: false if that could not be told, for want of memory or a copy that threw.
+  [[nodiscard]] bool collect(watch_type& w) noexcept {
+    try {
+      if constexpr (at_once || whole) {
+        if (plain_changed()) note_plain(w.noted, value(), committed());
+      } else if (flags_.changed) {
+        note_shadows(w.noted);
+      }
+      if constexpr (shifting<State>) w.take_wholes(value());
+      return !w.spoiled();
+    } catch (...) {
+      if constexpr (shifting<State>) {
+        try {
+          w.look(value());
+        } catch (...) {  // the next change will be missed, too
+          return false;
+        }
+      }
+      return false;
+    }
+  }
+
   /// How much the undo log of the running callback has taken; for tests and metrics.
   [[nodiscard]] std::size_t log_bytes() const noexcept { return log_ ? log_->used_bytes() : 0; }
   [[nodiscard]] std::size_t log_bytes_held() const noexcept {
@@ -302,6 +397,30 @@ class kept_state {
       return next_ != nullptr;
     } else {
       return flags_.changed;
+    }
+  }
+
+  [[nodiscard]] watch_type* watching() noexcept { return static_cast<watch_type*>(log_->notes()); }
+
+  void note_shadows(changes<State>& noted) {
+    const auto look = [](auto& p, auto& shadow, const auto& now) {
+      using field_type = std::remove_cvref_t<decltype(now)>;
+      if (shadow.changed) note_plain_part<field_type>(p, now, *shadow.committed());
+    };
+    if constexpr (structure<State>) {
+      for_each_index<field_count<State>>([&](auto i) {
+        if constexpr (has_plain_part<field_type<i, State>>()) {
+          look(noted.template at<i>(), std::get<i>(shadow_), std::as_const(field<i>(value_)));
+        }
+      });
+    } else if constexpr (has_plain_part<State>()) {
+      if constexpr (changes<State>::part_count == 1) {
+        look(noted.template at<0>(), std::get<0>(shadow_), std::as_const(value_));
+      } else {  // an array of what has kept containers in it
+        if (std::get<0>(shadow_).changed) {
+          note_plain(noted, std::as_const(value_), *std::get<0>(shadow_).committed());
+        }
+      }
     }
   }
 

@@ -35,6 +35,8 @@ class kept_value : public detail::kept_base {
   using base_type = kept_value;
   using contents_type = std::unique_ptr<T>;
   using value_type = T;
+  using change_key = detail::nothing;
+  using change_value = T;
 
   /// A T{}; takes no memory before it is changed.
   kept_value() noexcept = default;
@@ -97,7 +99,8 @@ class kept_value : public detail::kept_base {
     if constexpr (!nested && in_place) {
       if (box_ && logging() && (log_->nothing_open() || !log_->is_open_element(box_.get()))) {
         auto record = log_->stage<set_record>(*this, std::forward<Value>(value));
-        write_assign_of(record->value);
+        if (log_->followed()) [[unlikely]]
+          follow_replaced(box_.get(), record->value);
         std::ranges::swap(*box_, record->value);
         record.publish();
         return;
@@ -124,9 +127,11 @@ class kept_value : public detail::kept_base {
       element.write_key = [](const detail::open_element& /*self*/, cbor_writer& out) {
         out.null();
       };
-      return detail::modify_logged<T>(
-          *log_, element, detail::fixed_place<T>{box_.get()}, [&] { write_assign_of(*box_); },
-          std::forward<F>(fn));
+      const auto write = [&] { write_assign_of(*box_); };
+      detail::element_follower<T, kept_value, detail::nothing, decltype(write)> follower{
+          *log_, *this, no_key, write};
+      return detail::modify_logged<T>(*log_, element, detail::fixed_place<T>{box_.get()}, follower,
+                                      std::forward<F>(fn));
     } else {
       auto fresh = std::make_unique<T>(*box_);
       if constexpr (std::is_void_v<std::invoke_result_t<F, T&>>) {
@@ -208,9 +213,25 @@ class kept_value : public detail::kept_base {
 
   [[nodiscard]] contents_type copy() const { return box_ ? std::make_unique<T>(*box_) : nullptr; }
 
-  void write_assign_of(const T& value) {
-    if (!log_->redoing()) [[likely]]
+  static constexpr detail::nothing no_key{};
+
+  /// `old`: null where it was made without a value.
+  void follow_replaced(const T* old, const T& now) {
+    write_assign_of(now);
+    if constexpr (std::is_default_constructible_v<T>) {
+      if (old == nullptr) old = &get();
+    }
+    if (old == nullptr) {
+      detail::note(*log_, *this, [&](auto& op) { op.now.emplace(now); });
       return;
+    }
+    if constexpr (!nested) {
+      if (detail::same(*old, now)) return;
+    }
+    detail::note_replaced(*log_, *this, no_key, *old, now);
+  }
+  void write_assign_of(const T& value) {
+    if (!log_->redoing()) return;
     if constexpr (elements_encodable<void>()) {
       detail::encode_value(log_->write_operation(this, detail::change_operation::assign, 1), value);
     }
@@ -221,7 +242,8 @@ class kept_value : public detail::kept_base {
     if (!fresh) fresh = std::make_unique<T>(kept_value{}.get());
     if (logging()) {
       auto record = log_->stage<detail::contents_record<kept_value>>(*this);
-      write_assign_of(*fresh);
+      if (log_->followed()) [[unlikely]]
+        follow_replaced(box_.get(), *fresh);
       box_.swap(record->contents);
       box_.swap(fresh);
       record.publish();
