@@ -346,6 +346,25 @@ PEEPER_SIM_TEST(an_upgrade, KeepsTimersMonitorsNamePoisonAndDictionary) {
   EXPECT_EQ(c.call(get{}), 1001);
 }
 
+/// Writes down the ends that it hears of.
+struct end_listener {
+  std::shared_ptr<std::vector<std::string>> ends;
+  void on_terminate(const end_event<version_of>& e) const {
+    ends->push_back(e.reason().to_string());
+  }
+};
+
+PEEPER_SIM_TEST(an_upgrade, KeepsListenersWhichHearOfEndsBeforeAndAfter) {
+  const auto ends = std::make_shared<std::vector<std::string>>();
+  const auto c = start_v1(rt, {.listeners = {end_listener{ends}}});
+  EXPECT_EQ(outcome(c.call(crash_now{})), "crashed");
+  ASSERT_TRUE(upgrade(c, as<v2>()));
+  EXPECT_EQ(outcome(c.call(crash_now{})), "crashed");
+  ASSERT_TRUE(stop(c));
+  sim.run();
+  EXPECT_EQ(*ends, (std::vector<std::string>{"exception: poison", "exception: poison", "normal"}));
+}
+
 PEEPER_SIM_TEST(an_upgrade, RunsInitAndHonoursItsNext) {
   const auto c = start_v1(rt);
   ASSERT_TRUE(upgrade(c, as<eager>()));
