@@ -6,6 +6,8 @@
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <tuple>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -174,6 +176,114 @@ PEEPER_SIM_TEST(dictionary, TellsNothingForAKeyOfAnotherType) {
   EXPECT_EQ(c.call(put_word{"a", 1}), 1);
   EXPECT_EQ(c.call(word_as_text{"a"}), false);
   EXPECT_EQ(c.call(word_as_text{"b"}), false);
+}
+
+struct point {
+  int x = 0;
+  int y = 0;
+  friend auto operator<=>(const point&, const point&) = default;
+};
+using path = std::vector<std::string>;
+using index = std::map<std::string, int>;
+enum class keys_do : std::uint8_t { put, erase, crash };
+struct change_keys {
+  using reply = int;
+  keys_do what = keys_do::put;
+};
+struct show_keys {
+  using reply = std::string;
+};
+struct many_kinds {
+  struct state {};
+  int handle_call(change_keys m) {
+    auto d = dictionary();
+    if (m.what == keys_do::erase) {
+      EXPECT_TRUE(d.erase(2));
+      EXPECT_FALSE(d.erase(2));
+      EXPECT_FALSE(d.erase(3L));
+      EXPECT_TRUE(d.erase(path{"a", "b"}));
+      d.put(point{1, 2}, 7);
+      return 0;
+    }
+    d.put(2, std::string{"two"});
+    d.put(1, 1.5);
+    d.put(2L, 'l');
+    d.put("1", 1);
+    d.put(std::string_view{"0"}, 0);
+    d.put(std::tuple{1, std::string{"x"}}, 3);
+    d.put(path{"a", "b"}, 4);
+    d.put(index{{"a", 1}}, 5);
+    d.put(point{1, 2}, 6);
+    if (m.what == keys_do::crash) throw std::runtime_error{"unlucky"};
+    return 1;
+  }
+  std::string handle_call(show_keys, const state&) {
+    const auto d = dictionary();
+    std::string all = describe(d.keys<int>()) + describe(d.keys<long>()) + describe(d.keys());
+    all += describe(d.keys<std::tuple<int, std::string>>()) + describe(d.keys<path>());
+    all += describe(d.keys<index>()) + describe(d.keys<point>());
+    all += describe(d.get<std::string>(2)) + describe(d.get<int>(2)) + describe(d.get<char>(2L));
+    all += describe(d.get<int>(std::string{"0"})) + describe(d.get<int>(point{1, 2}));
+    return all;
+  }
+};
+
+PEEPER_SIM_TEST(dictionary, HasKeysOfManyTypesSideBySideThatCommitTogether_P2) {
+  const auto c = start<many_kinds>(rt).value();
+  const std::string none = "[][][][][][][]nothingnothingnothingnothingnothing";
+  EXPECT_FALSE(c.call(change_keys{keys_do::crash}).has_value());
+  EXPECT_EQ(c.call(show_keys{}), none);
+  EXPECT_EQ(c.call(change_keys{}), 1);
+  const std::string all =
+      R"([1, 2][2]["0", "1"][{1, "x"}][["a", "b"]][[{"a", 1}]][{1, 2}]"two"nothing"l"06)";
+  EXPECT_EQ(c.call(show_keys{}), all);
+  kill(worker_of(c));
+  kill(keeper_of(c));
+  EXPECT_EQ(c.call(show_keys{}), all);
+  EXPECT_EQ(c.call(change_keys{keys_do::erase}), 0);
+  EXPECT_EQ(c.call(show_keys{}),
+            R"([1][2]["0", "1"][{1, "x"}][][[{"a", 1}]][{1, 2}]nothingnothing"l"07)");
+  EXPECT_FALSE(edit(c, [](many_kinds::state&) {
+                 dictionary().put(3, 3);
+                 dictionary().erase(1);
+                 dictionary().put(1, 1);
+                 dictionary().erase(point{1, 2});
+                 throw std::runtime_error{"unlucky"};
+               }).has_value());
+  EXPECT_EQ(c.call(show_keys{}),
+            R"([1][2]["0", "1"][{1, "x"}][][[{"a", 1}]][{1, 2}]nothingnothing"l"07)");
+}
+
+/// A comparison that throws leaves the dictionary as it was, and a rollback compares nothing.
+struct moody {
+  int n = 0;
+  static inline bool throws = false;
+  friend bool operator<(const moody& a, const moody& b) {
+    if (throws) throw std::runtime_error{"moody"};
+    return a.n < b.n;
+  }
+};
+
+TEST(dictionary_store, ComparesNoKeysWhenItRollsBackOrCommits) {
+  detail::dictionary_store d;
+  d.put(moody{1}, 1);
+  d.put(moody{2}, 2);
+  d.commit();
+  EXPECT_TRUE(d.erase(moody{1}));
+  d.put(moody{2}, 20);
+  d.put(moody{3}, 3);
+  moody::throws = true;
+  EXPECT_THROW(d.put(moody{4}, 4), std::runtime_error);
+  d.rollback();
+  moody::throws = false;
+  EXPECT_EQ(d.keys<moody>().size(), 2U);
+  EXPECT_EQ(std::any_cast<int>(*d.get(moody{1})), 1);
+  EXPECT_EQ(std::any_cast<int>(*d.get(moody{2})), 2);
+  EXPECT_TRUE(d.erase(moody{2}));
+  moody::throws = true;
+  d.commit();
+  moody::throws = false;
+  EXPECT_EQ(d.keys<moody>().size(), 1U);
 }
 
 TEST(dictionary, NeedsARunningCallback_P8) {
