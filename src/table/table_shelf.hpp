@@ -40,6 +40,13 @@ class table_shelf final : public companion {
   /// A kept table that the running worker has no handle of yet. RETURNS: whether it may have one.
   static bool open(table_base& t) noexcept { return !std::exchange(t.open_, true); }
 
+  /// Another worker is made while the running one lives (an upgrade): it may have handles, too.
+  void open_again() noexcept {
+    for (auto& [id, t] : tables_) {
+      if (t->kept_) t->open_ = false;
+    }
+  }
+
   void commit() noexcept override { fresh_.clear(); }
   void rollback() noexcept override;
   void worker_died(const exit_reason& reason) noexcept override;

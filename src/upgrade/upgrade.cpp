@@ -11,7 +11,9 @@
 #include <peeper/detail/system_call.hpp>
 
 #include "core/log.hpp"
+#include "server/branch_extras.hpp"
 #include "server/current.hpp"
+#include "table/table_shelf.hpp"
 
 namespace peeper {
 
@@ -53,6 +55,7 @@ class attempt {
     step(upgrade_errc::bad_state, "its state could not be handed over",
          [&] { decoded = fresh.decode(old.encode()); });
     if (!decoded) give_up(upgrade_errc::bad_state, decoded.error().text);
+    if (table_shelf* tables = server_.more().tables) tables->open_again();
     step(upgrade_errc::init_failed, "the new version's worker or its init failed",
          [&] { fresh.start(false); });
     step(upgrade_errc::bad_state, "the migrated state is not valid", [&] { fresh.check(); });

@@ -346,6 +346,40 @@ PEEPER_SIM_TEST(an_upgrade, KeepsTimersMonitorsNamePoisonAndDictionary) {
   EXPECT_EQ(c.call(get{}), 1001);
 }
 
+struct row {
+  int key = 0;
+  int value = 0;
+};
+using rows = table<row, &row::key>;
+struct row_protocol {
+  using casts = types<add>;
+};
+/// Writes its number into the row that a cast names.
+template <int Number>
+struct row_writer {
+  struct state {};
+  rows::owner all;
+  state init() {
+    all = rows::create({.name = "rows"}).value();
+    return {};
+  }
+  void handle_cast(add m) { all.insert({m.by, Number}); }
+};
+
+PEEPER_SIM_TEST(an_upgrade, KeepsTablesWhichTheNewInitFinds) {
+  using rows_version = implementation<row_protocol>;
+  const auto c = start<upgradable<row_protocol>>(rt, {.state = rows_version::of<row_writer<1>>(),
+                                                      .keep_tables = kept_tables::all()})
+                     .value();
+  c.cast(add{10});
+  const auto reader = find_table<rows>(rt, "rows").value();
+  EXPECT_EQ(code(upgrade(c, rows_version::of<row_writer<2>>())), "upgraded");
+  c.cast(add{20});
+  sim.run();
+  EXPECT_EQ(reader.lookup(10).value()->value, 1);
+  EXPECT_EQ(reader.lookup(20).value()->value, 2);
+}
+
 /// Writes down the ends that it hears of.
 struct end_listener {
   std::shared_ptr<std::vector<std::string>> ends;
