@@ -829,6 +829,13 @@ void branch::end(const exit_reason& reason) noexcept {
   cut_off(reason);
   destroy_worker();
   release_name();
+  // Before it is closed: who finds it closed may start its successor, which makes the same tables.
+  if (more_) {
+    for (const auto& c : more_->attached) c->server_ended(reason);
+    more_->attached.clear();
+    more_->listeners = nullptr;
+    listened_ = false;
+  }
   close();
   if (continuation_ != nullptr) drop(std::exchange(continuation_, nullptr), reason);
   while (message* m = queue_pop_front()) drop(m, reason);
@@ -848,12 +855,6 @@ void branch::end(const exit_reason& reason) noexcept {
   for (const pid dead : {worker, keeper, supervisor}) notify_watchers(dead, reason);
   notify_watchers(server_pid(), reason);
   notify_links(reason);
-  if (more_) {
-    for (const auto& c : more_->attached) c->server_ended(reason);
-    more_->attached.clear();
-    more_->listeners = nullptr;
-    listened_ = false;
-  }
   state_destroy();
   runtime_->child_ended(*this);
   if (limit_) {
