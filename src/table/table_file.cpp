@@ -128,6 +128,11 @@ std::unexpected<table_error> table_file_reader::bad(std::string_view what) const
       fmt::format("'{}' cannot be loaded, block {}: {}; no table was made", path_, number_, what)}};
 }
 
+std::unexpected<table_error> table_file_reader::failed(std::error_code why) const {
+  return std::unexpected{
+      table_error{table_errc::file, fmt::format("reading '{}' failed: {}", path_, why.message())}};
+}
+
 table_error table_file_reader::bad_row(std::string_view why) const {
   return bad(fmt::format("row {}: {}", rows_, why)).error();
 }
@@ -204,7 +209,8 @@ std::expected<std::optional<std::span<const std::byte>>, table_error> table_file
       }
       std::byte more{};
       const auto got = file_->read({&more, 1});
-      if (!got || *got != 0) return bad("something follows its end");
+      if (!got) return failed(got.error());
+      if (*got != 0) return bad("something follows its end");
       return std::nullopt;
     }
     if (*type != rows || block_.empty()) return bad("its type is unknown");

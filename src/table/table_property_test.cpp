@@ -183,7 +183,7 @@ class random_run {
     }
     std::vector<int> keys;
     for (auto k = t.first(); k; k = t.next(*k)) keys.push_back(*k);
-    if constexpr (table_type::store::index::ordered) {
+    if constexpr (table_type::store::ordered) {
       EXPECT_TRUE(std::ranges::is_sorted(keys));
       std::vector<int> back;
       for (auto k = t.last(); k; k = t.prev(*k)) back.insert(back.begin(), *k);

@@ -62,6 +62,7 @@ class table_file_reader {
   /// Into `block_`. RETURNS: its type.
   [[nodiscard]] std::expected<char, table_error> read_block();
   [[nodiscard]] std::expected<void, table_error> read_all(std::span<std::byte> into);
+  [[nodiscard]] std::unexpected<table_error> failed(std::error_code why) const;
   [[nodiscard]] std::unexpected<table_error> bad(std::string_view what) const;
 
   environment* env_;

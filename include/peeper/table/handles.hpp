@@ -220,7 +220,7 @@ class table_reading {
 
  private:
   static void only_ordered() {
-    static_assert(Store::index::ordered,
+    static_assert(Store::ordered,
                   "last and prev need an ordered_set: the other kinds have no order");
   }
 };

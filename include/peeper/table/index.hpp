@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Where the rows of a table hang: Boost.Intrusive's hash multiset or tree multiset, since a row
-/// that is being replaced and its successor are both there until the commit, which must not fail:
-/// linking and unlinking rows needs no memory.
+/// Where the rows of a table hang: in Boost.Intrusive's hash table (set) or tree (the others).
+/// Linking and unlinking rows needs no memory, so a commit cannot fail; and they are multisets,
+/// since a row that is being replaced and its successor are both there until the commit.
 ///
 /// THREADS: guarded by the table's lock.
 #pragma once
@@ -45,13 +45,16 @@ template <class Key>
 concept std_hashable = requires(const Key& k) {
   { std::hash<Key>{}(k) } -> std::convertible_to<std::size_t>;
 };
+namespace boost_hash {
+using boost::hash_value;
 template <class Key>
-concept boost_hashable = requires(const Key& k) {
-  { boost::hash<Key>{}(k) } -> std::convertible_to<std::size_t>;
+concept hashable = requires(const Key& k) {
+  { hash_value(k) } -> std::convertible_to<std::size_t>;
 };
+}  // namespace boost_hash
 template <class Key>
 concept table_hashable =
-    (std_hashable<Key> || boost_hashable<Key>) && std::equality_comparable<Key>;
+    (std_hashable<Key> || boost_hash::hashable<Key>) && std::equality_comparable<Key>;
 
 template <class Key>
 [[nodiscard]] std::uint64_t table_hash(const Key& key) {
@@ -62,34 +65,36 @@ template <class Key>
   }
 }
 
-// ------------------------------------------------------------------------------------ hash
+/// A place in the walk of a table whose keys have no order: by the reversed bits of the hash, then
+/// by the age of the row.
+struct hash_place {
+  std::uint64_t order = 0;
+  std::uint64_t number = 0;
+  friend constexpr auto operator<=>(const hash_place&, const hash_place&) noexcept = default;
+};
 
-template <class Row, auto KeyOf, bool Many>
+// ------------------------------------------------------------------------------------ set
+
+template <class Row, auto KeyOf>
 struct hashed_row : row_entry,
                     boost::intrusive::unordered_set_base_hook<
-                        boost::intrusive::link_mode<boost::intrusive::normal_link>,
-                        boost::intrusive::optimize_multikey<Many>> {
+                        boost::intrusive::link_mode<boost::intrusive::normal_link>> {
   explicit hashed_row(Row r) : row{std::move(r)}, hash{table_hash(key())} {}
   [[nodiscard]] decltype(auto) key() const { return std::invoke(KeyOf, row); }
   const Row row;
   const std::uint64_t hash;
-  std::uint64_t number = 0;  ///< rows of one hash are walked, and those of one key listed, by it
+  std::uint64_t number = 0;  ///< tells rows of one hash apart in a walk
 };
 
 /// The walk goes by the reversed bits of the hash. Growing splits each bucket in two that follow
 /// each other in this order, so a place in it stays good through growth and every change: who is
-/// there during a whole walk is met once (but see next()).
-template <class Row, auto KeyOf, bool Many>
+/// there during a whole walk is met once (but see place_of(key)).
+template <class Row, auto KeyOf>
 class hash_index {
  public:
-  using entry = hashed_row<Row, KeyOf, Many>;
+  using entry = hashed_row<Row, KeyOf>;
   using key = std::remove_cvref_t<std::invoke_result_t<decltype(KeyOf), const Row&>>;
-  struct place {
-    std::uint64_t order = 0;
-    std::uint64_t number = 0;
-    [[nodiscard]] friend constexpr auto operator<=>(const place&, const place&) noexcept = default;
-  };
-  static constexpr bool ordered = false;
+  using place = hash_place;
 
   hash_index() : rows_{traits{buckets_.get(), count_}} {}
 
@@ -102,14 +107,14 @@ class hash_index {
     buckets_ = std::move(buckets);
     count_ = more;
   }
-  void link(entry& e) noexcept { rows_.insert(e); }
-  void unlink(entry& e) noexcept { rows_.erase(rows_.iterator_to(e)); }
-  /// A new row of a key takes the number of the one before it, so that walks do not meet it twice.
-  void number(entry& e, const entry* before) noexcept {
+  /// `before`: the row that this one is to replace: then walks do not meet the key twice.
+  void link(entry& e, const entry* before) noexcept {
     e.number = before != nullptr ? before->number : ++last_number_;
+    rows_.insert(e);
   }
+  void unlink(entry& e) noexcept { rows_.erase(rows_.iterator_to(e)); }
 
-  /// Calls `f` with all rows of the key, until it returns true. In no order.
+  /// Calls `f` with all rows of the key, until it returns true.
   template <class F>
   void each_of(const key& k, F&& f) const {
     const std::uint64_t hash = table_hash(k);
@@ -122,17 +127,16 @@ class hash_index {
   }
   template <class F>
   void each(F&& f) const {
-    auto& all = const_cast<set&>(rows_);
-    for (entry& e : all) f(e);
+    for (entry& e : const_cast<set&>(rows_)) f(e);
   }
   [[nodiscard]] static place place_of(const entry& e) noexcept {
     return {reversed_bits(e.hash), e.number};
   }
-  /// Of a key that may be gone: then rows of the same hash, if any, may be met again.
+  /// Of a key that may be gone: then rows of the same hash, if there are, may be met again.
   [[nodiscard]] place place_of(const key& k, table_view who) const {
     place p{reversed_bits(table_hash(k)), 0};
     each_of(k, [&](const entry& e) {
-      if (e.seen_by(who)) p.number = std::max(p.number, e.number);
+      if (e.seen_by(who)) p.number = e.number;
       return false;
     });
     return p;
@@ -140,18 +144,16 @@ class hash_index {
   /// At least `n` rows that come after `from`, if there are as many, are appended to `out`.
   void after(const std::optional<place>& from, std::size_t n, table_view who,
              std::vector<entry*>& out) const {
-    const unsigned bits = static_cast<unsigned>(std::countr_zero(count_));
+    const auto bits = static_cast<unsigned>(std::countr_zero(count_));
     auto& all = const_cast<set&>(rows_);
-    const auto by_place = [](const entry* a, const entry* b) {
-      return place_of(*a) < place_of(*b);
-    };
     for (std::size_t i = from ? from->order >> (64 - bits) : 0; i < count_; ++i) {
-      const std::size_t bucket_at = reversed_bits(i) >> (64 - bits);
+      const std::size_t at = reversed_bits(i) >> (64 - bits);
       const auto before = static_cast<std::ptrdiff_t>(out.size());
-      for (auto e = all.begin(bucket_at), end = all.end(bucket_at); e != end; ++e) {
+      for (auto e = all.begin(at), end = all.end(at); e != end; ++e) {
         if (e->seen_by(who) && (!from || place_of(*e) > *from)) out.push_back(&*e);
       }
-      std::sort(out.begin() + before, out.end(), by_place);
+      std::sort(out.begin() + before, out.end(),
+                [](const entry* a, const entry* b) { return place_of(*a) < place_of(*b); });
       if (out.size() >= n) return;
     }
   }
@@ -181,46 +183,82 @@ class hash_index {
   std::uint64_t last_number_ = 0;
 };
 
-// ------------------------------------------------------------------------------------ ordered
+// --------------------------------------------------------------------------- ordered_set, bags
+
+using tree_hook =
+    boost::intrusive::set_base_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>,
+                                    boost::intrusive::optimize_size<true>>;
 
 template <class Row, auto KeyOf>
-struct ordered_row
-    : row_entry,
-      boost::intrusive::set_base_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>,
-                                      boost::intrusive::optimize_size<true>> {
+struct ordered_row : row_entry, tree_hook {
   explicit ordered_row(Row r) : row{std::move(r)} {}
   [[nodiscard]] decltype(auto) key() const { return std::invoke(KeyOf, row); }
+  [[nodiscard]] decltype(auto) place() const { return key(); }
+  void placed(std::uint64_t /*number*/) noexcept {}
   const Row row;
 };
-
+/// Of a bag: the rows of a key stand side by side, in the order in which they have come.
 template <class Row, auto KeyOf>
-class ordered_index {
+struct bag_row : row_entry, tree_hook {
+  explicit bag_row(Row r) : row{std::move(r)}, place_{reversed_bits(table_hash(key())), 0} {}
+  [[nodiscard]] decltype(auto) key() const { return std::invoke(KeyOf, row); }
+  [[nodiscard]] const hash_place& place() const noexcept { return place_; }
+  void placed(std::uint64_t number) noexcept { place_.number = number; }
+  const Row row;
+
+ private:
+  hash_place place_;
+};
+
+template <class Row, auto KeyOf, bool ByKey>
+class tree_index {
  public:
-  using entry = ordered_row<Row, KeyOf>;
+  using entry = std::conditional_t<ByKey, ordered_row<Row, KeyOf>, bag_row<Row, KeyOf>>;
   using key = std::remove_cvref_t<std::invoke_result_t<decltype(KeyOf), const Row&>>;
-  using place = key;
-  static constexpr bool ordered = true;
+  using place = std::conditional_t<ByKey, key, hash_place>;
 
   void make_room(std::size_t /*rows*/) noexcept {}
-  void link(entry& e) noexcept { rows_.insert(e); }
+  void link(entry& e, const entry* /*before*/) noexcept {
+    e.placed(++last_number_);
+    rows_.insert(e);
+  }
   void unlink(entry& e) noexcept { rows_.erase(rows_.iterator_to(e)); }
-  void number(entry& /*e*/, const entry* /*before*/) noexcept {}
 
   template <class F>
   void each_of(const key& k, F&& f) const {
     auto& all = const_cast<set&>(rows_);
-    for (auto i = all.lower_bound(k, before{}); i != all.end() && !(k < i->key());) {
-      entry& e = *i++;
-      if (f(e)) return;
+    if constexpr (ByKey) {
+      for (auto i = all.lower_bound(k, before{}); i != all.end() && !(k < i->key());) {
+        entry& e = *i++;
+        if (f(e)) return;
+      }
+    } else {
+      const hash_place first{reversed_bits(table_hash(k)), 0};
+      for (auto i = all.lower_bound(first, before{});
+           i != all.end() && i->place().order == first.order;) {
+        entry& e = *i++;
+        if (e.key() == k && f(e)) return;
+      }
     }
   }
   template <class F>
   void each(F&& f) const {
-    auto& all = const_cast<set&>(rows_);
-    for (entry& e : all) f(e);
+    for (entry& e : const_cast<set&>(rows_)) f(e);
   }
-  [[nodiscard]] static place place_of(const entry& e) { return e.key(); }
-  [[nodiscard]] place place_of(const key& k, table_view /*who*/) const { return k; }
+  [[nodiscard]] static place place_of(const entry& e) { return e.place(); }
+  /// The last one of its rows.
+  [[nodiscard]] place place_of(const key& k, table_view who) const {
+    if constexpr (ByKey) {
+      return k;
+    } else {
+      hash_place p{reversed_bits(table_hash(k)), 0};
+      each_of(k, [&](const entry& e) {
+        if (e.seen_by(who)) p = e.place();
+        return false;
+      });
+      return p;
+    }
+  }
   void after(const std::optional<place>& from, std::size_t n, table_view who,
              std::vector<entry*>& out) const {
     auto& all = const_cast<set&>(rows_);
@@ -244,13 +282,18 @@ class ordered_index {
 
  private:
   struct before {
-    bool operator()(const entry& a, const entry& b) const { return a.key() < b.key(); }
-    bool operator()(const key& a, const entry& b) const { return a < b.key(); }
-    bool operator()(const entry& a, const key& b) const { return a.key() < b; }
+    bool operator()(const entry& a, const entry& b) const { return a.place() < b.place(); }
+    bool operator()(const place& a, const entry& b) const { return a < b.place(); }
+    bool operator()(const entry& a, const place& b) const { return a.place() < b; }
   };
   using set = boost::intrusive::multiset<entry, boost::intrusive::compare<before>,
                                          boost::intrusive::constant_time_size<false>>;
   set rows_;
+  std::uint64_t last_number_ = 0;
 };
+
+template <class Row, auto KeyOf, class Kind>
+using index_of = std::conditional_t<std::is_same_v<Kind, set>, hash_index<Row, KeyOf>,
+                                    tree_index<Row, KeyOf, std::is_same_v<Kind, ordered_set>>>;
 
 }  // namespace peeper::detail

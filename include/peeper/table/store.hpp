@@ -28,15 +28,6 @@ template <class Kind>
 inline constexpr bool many_rows_a_key =
     std::is_same_v<Kind, bag> || std::is_same_v<Kind, duplicate_bag>;
 
-template <class Row, auto KeyOf, class Kind>
-struct index_of {
-  using type = hash_index<Row, KeyOf, many_rows_a_key<Kind>>;
-};
-template <class Row, auto KeyOf>
-struct index_of<Row, KeyOf, ordered_set> {
-  using type = ordered_index<Row, KeyOf>;
-};
-
 template <class Number>
 [[nodiscard]] Number counted_up(Number n, Number by) {
   if constexpr (std::integral<Number>) {
@@ -53,11 +44,12 @@ template <class Number>
 template <class Row, auto KeyOf, class Kind>
 class table_store final : public table_base {
  public:
-  using index = typename index_of<Row, KeyOf, Kind>::type;
+  using index = index_of<Row, KeyOf, Kind>;
   using entry = typename index::entry;
   using key = typename index::key;
   using place = typename index::place;
   static constexpr bool many = many_rows_a_key<Kind>;
+  static constexpr bool ordered = std::is_same_v<Kind, ordered_set>;
   template <class T>
   using answer = std::expected<T, table_error>;
   /// What a key has: one row or none; of a bag all, oldest first.
@@ -277,7 +269,7 @@ class table_store final : public table_base {
   };
 
   [[nodiscard]] static bool same_keys(const key& a, const key& b) {
-    if constexpr (index::ordered) {
+    if constexpr (ordered) {
       return !(a < b) && !(b < a);
     } else {
       return a == b;
@@ -294,15 +286,11 @@ class table_store final : public table_base {
   }
   [[nodiscard]] found rows_of(table_view who, const key& k) const {
     if constexpr (many) {
-      std::vector<const entry*> all;
+      std::vector<Row> rows;
       rows_.each_of(k, [&](const entry& e) {
-        if (e.seen_by(who)) all.push_back(&e);
+        if (e.seen_by(who)) rows.push_back(e.row);
         return false;
       });
-      std::ranges::sort(all, {}, &entry::number);
-      std::vector<Row> rows;
-      rows.reserve(all.size());
-      for (const entry* e : all) rows.push_back(e->row);
       return rows;
     } else {
       const entry* e = seen(who, k);
@@ -353,9 +341,8 @@ class table_store final : public table_base {
       });
       if (there) return;
     }
-    rows_.number(*made, old);
+    rows_.link(*made, old);
     if (old != nullptr) remove(*old, j);
-    rows_.link(*made);
     j.note(*made.release(), row_state::added);
   }
   /// REQUIRES: room for one in the journal.
