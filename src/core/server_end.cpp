@@ -2,6 +2,7 @@
 #include "core/server_end.hpp"
 
 #include <algorithm>
+#include <thread>
 
 #include "core/runtime_core.hpp"
 
@@ -41,13 +42,24 @@ server_end::server_end(const process_ptr<branch>& server, duration limit) : serv
   }
 }
 
+bool server_end::wait_until_gone(time_point give_up) const noexcept {
+  environment& env = server_->runtime().env();
+  while (!server_->gone()) {
+    if (env.now() >= give_up) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
 bool server_end::wait(time_point give_up) noexcept {
-  if (!ended_) return true;
+  if (!ended_) return wait_until_gone(give_up);
   runtime_core& rt = server_->runtime();
-  if (wait_for_request(rt, *ended_, std::min(give_up, asked_until_))) return true;
+  if (wait_for_request(rt, *ended_, std::min(give_up, asked_until_))) {
+    return wait_until_gone(give_up);
+  }
   std::ignore = server_->kill(server_->server_pid());
-  return wait_for_request(rt, *ended_,
-                          std::min(give_up, deadline_after(rt.env().now(), after_kill)));
+  const time_point last = std::min(give_up, deadline_after(rt.env().now(), after_kill));
+  return wait_for_request(rt, *ended_, last) && wait_until_gone(give_up);
 }
 
 }  // namespace peeper::detail

@@ -17,14 +17,17 @@ class server_end {
  public:
   /// `limit`: how long it may take; brutal_kill: it is not asked.
   server_end(const process_ptr<branch>& server, duration limit);
-  [[nodiscard]] bool done() const noexcept { return !ended_; }
+  [[nodiscard]] bool done() const noexcept { return !ended_ && server_->gone(); }
   /// RETURNS: false if it has been killed and its callback has not returned, or at `give_up`.
   [[nodiscard]] bool wait(time_point give_up = time_point::max()) noexcept;
 
  private:
+  /// Its end has begun: nothing in it waits for anybody.
+  [[nodiscard]] bool wait_until_gone(time_point give_up) const noexcept;
+
   process_ptr<branch> server_;
   time_point asked_until_;
-  request_ptr<typed_request<void>> ended_;  ///< null: it has
+  request_ptr<typed_request<void>> ended_;  ///< null: it has, or is about to
 };
 
 }  // namespace peeper::detail

@@ -862,6 +862,7 @@ void branch::end(const exit_reason& reason) noexcept {
     for (parker* p : limit_->waiting) runtime_->env().unpark(*p);
     limit_->waiting.clear();
   }
+  gone_.store(true, std::memory_order_release);
   if (child_place* p = place()) p->ended(*this, reason);
 }
 

@@ -119,6 +119,12 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   /// For one that does not come back from its callback: it can commit nothing more (P5), its name
   /// is free, and it ends when it comes back.
   void abandon() noexcept;
+  /// Its end is over: nobody finds it, watchers have been told, what it had is let go. A request
+  /// that its end drops is answered earlier, and closed() is true earlier.
+  [[nodiscard]] bool gone() const noexcept {
+    // ORDER: acquire pairs with end(): what comes next finds nothing of it.
+    return gone_.load(std::memory_order_acquire);
+  }
 
   // --- the client's side; any thread
   /// Sends, or stages inside a callback, a message that nobody waits for. Takes it. A full mailbox
@@ -314,6 +320,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   std::atomic<std::uint64_t> waits_for_{0};       ///< server pid that a callback of ours waits for
   std::atomic<bool> has_timers_{false};
   std::atomic<bool> has_name_{false};  ///< given back once, by the end or a late init
+  std::atomic<bool> gone_{false};      ///< its end is over
 
   // owned by the claim's holder
   std::uint32_t running_generation_ = 0;  ///< of the worker object that exists
