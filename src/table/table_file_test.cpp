@@ -49,9 +49,7 @@ void write(const std::string& path, const std::string& bytes) {
 
 template <class Table>
 std::vector<name_row> all_of(const typename Table::owner& t) {
-  auto rows = t.select([](const name_row&) { return true; });
-  std::ranges::stable_sort(rows, {}, &name_row::id);
-  return rows;
+  return by_id(t.select([](const name_row&) { return true; }));
 }
 
 template <class Table>

@@ -62,10 +62,7 @@ std::vector<name_row> as_vector(std::vector<name_row> rows) { return rows; }
 std::vector<name_row> as_vector(const std::optional<name_row>& row) {
   return row ? std::vector{*row} : std::vector<name_row>{};
 }
-std::vector<name_row> sorted(std::vector<name_row> rows) {
-  std::ranges::stable_sort(rows, {}, &name_row::id);
-  return rows;
-}
+std::vector<name_row> sorted(const std::vector<name_row>& rows) { return by_id(rows); }
 
 template <class Kind>
 class random_run {

@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -27,6 +28,14 @@ struct name_row {
 };
 inline std::ostream& operator<<(std::ostream& out, const name_row& r) {
   return out << '{' << r.id << ", " << r.name << ", " << r.hits << '}';
+}
+/// In the order of their ids; rows of one id stay in theirs.
+inline std::vector<name_row> by_id(const std::vector<name_row>& rows) {
+  std::multimap<int, name_row> ordered;
+  for (const name_row& r : rows) ordered.emplace(r.id, r);
+  std::vector<name_row> all;
+  for (const auto& [id, row] : ordered) all.push_back(row);
+  return all;
 }
 using names = table<name_row, &name_row::id>;
 using ordered_names = table<name_row, &name_row::id, ordered_set>;
