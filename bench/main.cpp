@@ -62,7 +62,8 @@ benchmark_entry& entry_of(const std::string& name) {
 /// Where memory is measured, what others have left in this process would be measured too: those run
 /// in a process of their own.
 bool runs_alone(std::string_view name) {
-  return name.starts_with("spawn/") || name.starts_with("memory/") || name.starts_with("growth/");
+  return name.starts_with("spawn/") || name.starts_with("memory/") || name.starts_with("growth/") ||
+         name == "supervisor/1,000,000 children";
 }
 
 /// The form in which such a process hands its rows over: one value a line, fields between tabs.

@@ -101,6 +101,24 @@ defmodule Worker do
   end
 end
 
+# Ends as soon as it runs, until it has done so often enough.
+defmodule ShortLived do
+  use GenServer
+  def start_link({lives, parent}), do: GenServer.start_link(__MODULE__, {lives, parent})
+  @impl true
+  def init({lives, parent}) do
+    if :counters.get(lives, 1) > 0 do
+      :counters.sub(lives, 1, 1)
+      {:ok, nil, {:continue, :leave}}
+    else
+      send(parent, :finished)
+      {:ok, nil}
+    end
+  end
+  @impl true
+  def handle_continue(:leave, s), do: {:stop, :normal, s}
+end
+
 defmodule Bench do
   def now, do: :erlang.monotonic_time(:nanosecond)
   def spin_for(ns), do: spin_until(now() + ns)
@@ -303,6 +321,31 @@ defmodule Bench do
     wait_finished()
     Process.sleep(100)
     print("after", (resident() - before) / 1.0e6)
+  end
+
+  def run("restart", scale) do
+    # Of few: it goes through the restarts of the last second at each, and a second is its least.
+    n = scale.(2_000)
+    lives = :counters.new(1, [])
+    :counters.put(lives, 1, n)
+    begin = now()
+    {:ok, top} =
+      Supervisor.start_link([%{id: :c, start: {ShortLived, :start_link, [{lives, self()}]}}],
+        strategy: :one_for_one, max_restarts: 1_000_000_000, max_seconds: 1)
+    wait_finished()
+    print("time", (now() - begin) / n)
+    require!(Supervisor.count_children(top).active == 1, "the last one was started")
+  end
+
+  def run("children", scale) do
+    n = scale.(1_000_000)
+    begin = now()
+    {:ok, top} = DynamicSupervisor.start_link(strategy: :one_for_one, max_children: :infinity)
+    spec = %{id: :c, start: {GenServer, :start_link, [Counter, {0, nil}]}}
+    for _ <- 1..n, do: {:ok, _} = DynamicSupervisor.start_child(top, spec)
+    print("start", (now() - begin) / 1.0e9)
+    require!(DynamicSupervisor.count_children(top).active == n, "all children are there")
+    # To end n of them takes it n * n: minutes for these.
   end
 
   def run("version", _) do

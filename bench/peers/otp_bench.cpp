@@ -19,11 +19,12 @@ using figures = std::map<std::string, std::string, std::less<>>;
 constexpr const char* otp_name = "OTP";
 
 /// RETURNS: nothing where there is no Elixir.
-figures run_script(const std::string& task, unsigned schedulers) {
+figures run_script(const std::string& task, unsigned schedulers, const char* flags = "") {
   // As many schedulers as the others have threads; the rest as the BEAM chooses.
   const std::string on = schedulers == 0 ? "" : fmt::format(R"(--erl "+S {0}:{0}")", schedulers);
-  const std::string command = fmt::format("elixir {} '{}' {} {} 2>&1", on, PEEPER_BENCH_OTP_SCRIPT,
-                                          task, bench::short_run() ? "short" : "full");
+  const std::string command =
+      fmt::format("elixir {} {} '{}' {} {} 2>&1", on, flags, PEEPER_BENCH_OTP_SCRIPT, task,
+                  bench::short_run() ? "short" : "full");
   figures found;
   std::string said;
   std::FILE* pipe = ::popen(command.c_str(), "r");
@@ -74,6 +75,10 @@ void spawn(report& r) {
   r.row("memory of each", "bytes", figure(found, "bytes"));
   r.row("first answer of each", "ns", figure(found, "answer"));
 }
+void restart(report& r) { r.row("ns", figure(run_script("restart", 1), "time")); }
+void children(report& r) {
+  r.row("start of all", "s", figure(run_script("children", 0, R"(--erl "+P 2000000")"), "start"));
+}
 void idle(report& r) {
   const auto found = run_script("idle", 0);
   r.row("wake-ups", "wakes/s", figure(found, "wakes"));
@@ -114,6 +119,8 @@ std::string version() {
     bench::add_peer("schedule/call from a server that computes on", otp_name, if_here(compute)),
     bench::add_peer("schedule/quiet server beside 100 busy ones", otp_name, if_here(quiet)),
     bench::add_peer("schedule/idle runtime with 1,000 servers", otp_name, if_here(idle)),
+    bench::add_peer("supervisor/restart of a plain child", otp_name, if_here(restart)),
+    bench::add_peer("supervisor/1,000,000 children", otp_name, if_here(children)),
     bench::add_peer("memory/a million messages", otp_name, if_here(burst)),
 };
 
