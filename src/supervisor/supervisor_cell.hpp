@@ -34,7 +34,6 @@
 #include <boost/intrusive/list.hpp>
 
 #include <peeper/detail/branch.hpp>
-#include <peeper/detail/pool.hpp>
 #include <peeper/dynamic_supervisor.hpp>
 #include <peeper/supervisor.hpp>
 
@@ -45,7 +44,8 @@ namespace peeper::detail {
 
 class supervisor_cell;
 
-/// One child's place under its supervisor. Held by both: either may go first.
+/// One child's place under its supervisor. Held by both: either may go first. From the heap: the
+/// pools' next larger block would be half as large again, and there may be millions.
 struct child_entry final : child_place, boost::intrusive::list_base_hook<> {
   child_entry(supervisor_cell& supervisor, std::shared_ptr<const child_data> how,
               successor_function successor = nullptr);
@@ -61,8 +61,6 @@ struct child_entry final : child_place, boost::intrusive::list_base_hook<> {
   [[nodiscard]] duration time_to_end(const branch& child) const noexcept {
     return data->options.shutdown.value_or(child.options().shutdown);
   }
-  static void* operator new(std::size_t bytes) { return pool_allocate(bytes); }
-  static void operator delete(void* p, std::size_t bytes) noexcept { pool_free(p, bytes); }
 
   ~child_entry() override;
 
@@ -73,7 +71,7 @@ struct child_entry final : child_place, boost::intrusive::list_base_hook<> {
   std::shared_ptr<const child_data> data;
   successor_function again;  ///< null: data->make
   std::atomic<std::uint32_t> refs{1};
-  unsigned restarts = 0;
+  std::uint16_t restarts = 0;  ///< stays at its largest; two bytes, so that an entry has 72
   child_status status = child_status::undefined;
 };
 
