@@ -157,9 +157,9 @@ void table_base::settle(table_journal& j, row_state gone, row_state stays) noexc
   j.rows.resize(kept);
 }
 
-void table_base::free_rows(table_journal& j) noexcept {
-  for (row_entry* e : j.rows) free_row(*e);
-  j.rows.clear();
+void table_base::free_rows(std::vector<row_entry*>& rows) noexcept {
+  for (row_entry* e : rows) free_row(*e);
+  rows.clear();
 }
 
 void table_base::commit() noexcept {
@@ -167,13 +167,14 @@ void table_base::commit() noexcept {
   {
     const std::lock_guard lock{lock_};
     settle(journal_, row_state::removed, row_state::added);
+    journal_.rows.swap(to_free_);  // others look at the journal as soon as the lock is let go
     wake_waiting();
   }
   // ORDER: release pairs with find_table_named(): who finds it finds its first rows.
   if (!published_.load(std::memory_order_relaxed)) {
     published_.store(true, std::memory_order_release);
   }
-  free_rows(journal_);
+  free_rows(to_free_);
 }
 
 void table_base::rollback() noexcept {
@@ -181,9 +182,10 @@ void table_base::rollback() noexcept {
   {
     const std::lock_guard lock{lock_};
     settle(journal_, row_state::added, row_state::removed);
+    journal_.rows.swap(to_free_);
     wake_waiting();
   }
-  free_rows(journal_);
+  free_rows(to_free_);
 }
 
 void table_base::end() noexcept {

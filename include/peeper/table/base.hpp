@@ -120,7 +120,7 @@ class table_base : public companion, public std::enable_shared_from_this<table_b
   virtual void free_row(row_entry& e) noexcept = 0;
   /// REQUIRES: the lock.
   virtual void free_all_rows() noexcept = 0;
-  void free_rows(table_journal& j) noexcept;
+  void free_rows(std::vector<row_entry*>& rows) noexcept;
 
   /// Waits until the owner's running callback has ended. REQUIRES: the lock; it is let go
   /// meanwhile. RETURNS: false if `deadline` has passed.
@@ -141,7 +141,7 @@ class table_base : public companion, public std::enable_shared_from_this<table_b
       table_.settle(journal, done_ ? row_state::removed : row_state::added,
                     done_ ? row_state::added : row_state::removed);
       table_.lock_.unlock();
-      table_.free_rows(journal);
+      table_.free_rows(journal.rows);
     }
     void done() noexcept { done_ = true; }
     table_journal journal;
@@ -181,6 +181,7 @@ class table_base : public companion, public std::enable_shared_from_this<table_b
   any_message heir_data_;
   bool kept_ = false;
   // owned by the claim's holder of the owner
+  std::vector<row_entry*> to_free_;  ///< by the commit that is under way
   bool takes_part_ = false;
   bool open_ = true;  ///< the running worker has a handle of it
 };
