@@ -120,7 +120,7 @@ class any_supervisor {
   [[nodiscard]] std::expected<std::vector<child_info>, child_error> which_children() const;
   [[nodiscard]] std::expected<child_counts, child_error> count_children() const;
   /// Ends it and, before that, its children. As peeper::stop().
-  std::expected<void, stop_error> stop(exit_reason reason = exit_reason::normal(),
+  std::expected<void, stop_error> stop(const exit_reason& reason = exit_reason::normal(),
                                        duration limit = infinity) const;
   [[nodiscard]] peeper::pid pid() const noexcept {
     return cell_ ? cell_->server_pid() : peeper::pid{};

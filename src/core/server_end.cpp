@@ -21,9 +21,9 @@ struct no_deed {
 };
 
 template <class Deed>
-request_ptr<typed_request<void>> ask(branch& server, Deed deed) {
+request_ptr<request> ask(branch& server, Deed deed) {
   auto* call = new system_call<void, Deed>{message_kind::urgent, deed};
-  request_ptr<typed_request<void>> answer{call};
+  request_ptr<request> answer{call};
   if (!server.push_or_release(call)) return {};
   return answer;
 }

@@ -27,7 +27,7 @@ class server_end {
 
   process_ptr<branch> server_;
   time_point asked_until_;
-  request_ptr<typed_request<void>> ended_;  ///< null: it has, or is about to
+  request_ptr<request> ended_;  ///< null: it has, or is about to
 };
 
 }  // namespace peeper::detail

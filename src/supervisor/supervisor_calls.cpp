@@ -229,8 +229,8 @@ std::shared_ptr<const branch_options> branch_options_for(const supervisor_option
 
 std::expected<server_ptr, start_error> start_planned(runtime& rt, supervisor_plan plan) {
   auto options = branch_options_for(plan.options);
-  const server_ptr made = make_supervisor(rt.core(), std::move(options),
-                                          std::make_shared<const supervisor_plan>(std::move(plan)));
+  server_ptr made = make_supervisor(rt.core(), std::move(options),
+                                    std::make_shared<const supervisor_plan>(std::move(plan)));
   auto started = static_cast<supervisor_cell&>(*made).start_tree();
   if (!started) return std::unexpected{std::move(started.error())};
   return made;
@@ -282,7 +282,7 @@ std::expected<void, child_error> start_dynamic_child(const any_supervisor& s,
   bool taken = false;
   auto done = ask(s, [&](supervisor_cell& c) {
     taken = true;
-    return c.start_child(fresh, how ? std::move(how) : default_child(), again);
+    return c.start_child(fresh, how ? how : default_child(), again);
   });
   if (!taken) fresh->never_start();
   return done;
@@ -349,7 +349,8 @@ std::expected<child_counts, child_error> any_supervisor::count_children() const 
   return ask(*this, [](supervisor_cell& c) { return c.count_children(); });
 }
 
-std::expected<void, stop_error> any_supervisor::stop(exit_reason reason, duration limit) const {
+std::expected<void, stop_error> any_supervisor::stop(const exit_reason& reason,
+                                                     duration limit) const {
   const auto stopped = detail::ask_system<void>(
       cell_, [reason](detail::branch& b) { b.system_stop(reason); }, limit,
       detail::message_kind::system);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <ranges>
 #include <stdexcept>
 #include <utility>
 
@@ -209,7 +210,7 @@ void supervisor_cell::end_all() noexcept {
   if (plan_->dynamic) {
     end_all_at_once();
   } else {
-    for (auto e = children_.rbegin(); e != children_.rend(); ++e) end_entry(*e);
+    for (child_entry& e : std::views::reverse(children_)) end_entry(e);
   }
   while (!children_.empty()) forget(children_.back());
 }

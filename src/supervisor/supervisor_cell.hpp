@@ -168,7 +168,7 @@ class supervisor_cell final : public branch {
   /// Ends `from` and the ones after it, last first; `except` has ended already.
   void end_from(child_entry& from, const child_entry* except) noexcept;
   void restart_entry(child_entry& e, const exit_reason& reason) noexcept;
-  void start_again(child_entry& e) noexcept;
+  void start_again(child_entry& failed) noexcept;
   void look_at_auto_shutdown(bool significant) noexcept;
   void give_up(std::string_view id, const exit_reason& reason) noexcept;
   [[nodiscard]] server_ptr take_running(child_entry& e) noexcept;

@@ -351,7 +351,7 @@ std::expected<std::shared_ptr<table_base>, table_error> create_table(table_optio
   table_shelf& shelf = table_shelf::of(self);
   const std::string name = options.name;
   if (may_be_kept_one && !name.empty()) {
-    const std::shared_ptr<table_base> kept = self.runtime().tables().find(name);
+    std::shared_ptr<table_base> kept = self.runtime().tables().find(name);
     if (kept && shelf.find(kept->id()) == kept && table_shelf::open(*kept)) {
       if (kept->type() != type) return wrong_type("'" + name + "'");
       return kept;

@@ -90,7 +90,7 @@ class table_reading {
       return lookup_element<Member>(k).value_or(std::move(otherwise));
     } else {
       return mapped(lookup_element<Member>(k),
-                    [&](auto&& v) { return std::move(v).value_or(std::move(otherwise)); });
+                    [&](auto v) { return std::move(v).value_or(std::move(otherwise)); });
     }
   }
   /// Is there a row of this key?  O(1), ordered O(log n).

@@ -25,9 +25,11 @@ struct duplicate_bag {};  ///< any number of rows a key
 
 /// Who may use a table beside its owner.
 enum class access : std::uint8_t {
+  // NOLINTBEGIN(readability-identifier-naming): without the underscore they are keywords.
   private_,    ///< nobody
   protected_,  ///< others read
   public_,     ///< others read and write
+  // NOLINTEND(readability-identifier-naming)
 };
 
 /// Names one table for as long as it lives, through restarts, renames and changes of owner. A plain
