@@ -1,4 +1,4 @@
-// EXPECT: (has no member named .insert.|no member named 'insert')
+// EXPECT: no member named .*insert
 // SPDX-License-Identifier: Apache-2.0
 #include <peeper/peeper.hpp>
 
