@@ -2,7 +2,6 @@
 #include "supervisor/supervisor_cell.hpp"
 
 #include <algorithm>
-#include <limits>
 #include <ranges>
 #include <stdexcept>
 #include <utility>
@@ -310,7 +309,7 @@ void supervisor_cell::restart_entry(child_entry& e, const exit_reason& reason) n
     give_up(name_of(e), reason);
     return;
   }
-  if (e.restarts != std::numeric_limits<std::uint16_t>::max()) ++e.restarts;
+  ++e.restarts;
   e.status = child_status::restarting;
   if (o.strategy == strategy::one_for_all) {
     end_from(children_.front(), &e);

@@ -69,10 +69,10 @@ struct child_entry final : child_place, boost::intrusive::list_base_hook<> {
   /// The running one. While restarting: the one that has ended, where `again` needs it.
   server_ptr server;
   std::shared_ptr<const child_data> data;
-  successor_function again;  ///< null: data->make
-  std::atomic<std::uint32_t> refs{1};
-  std::uint16_t restarts = 0;  ///< stays at its largest; two bytes, so that an entry has 72
+  successor_function again;            ///< null: data->make
+  std::atomic<std::uint16_t> refs{1};  ///< few hold it: its list, its servers, notices on their way
   child_status status = child_status::undefined;
+  unsigned restarts = 0;
 };
 
 /// What does not change after the start.
