@@ -107,7 +107,8 @@ struct child_data {
   child_type type = child_type::worker;
   /// A new one, not yet started. Throws what copying start's arguments throws.
   std::function<server_ptr(runtime_core&)> make;
-  /// It has been started.
+  /// It has been started; null: it is forgotten. Whoever keeps the server until then holds its
+  /// supervisor, too.
   std::function<void(const server_ptr&)> started;
 };
 

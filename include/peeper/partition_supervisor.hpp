@@ -9,7 +9,8 @@
 ///
 /// THREADS: any.  COMPLEXITY: at(): O(1), a shared lock, no message.
 /// CRASH: of a partition's worker: as any server's. One that has ended for good is started again by
-/// the supervisor; until then at() gives the one that has ended, whose calls answer noproc.
+/// the supervisor; until then at() gives the one that has ended, whose calls answer noproc. When
+/// the supervisor has ended, at() gives refs that name nothing.
 #pragma once
 
 #include <concepts>

@@ -77,6 +77,7 @@ void supervisor_cell::forget(child_entry& e) noexcept {
   }
   e.status = child_status::undefined;
   e.server = {};
+  if (e.data->started) e.data->started({});
   e.release();
 }
 
