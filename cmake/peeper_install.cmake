@@ -4,7 +4,8 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 set(peeper_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/peeper")
-install(TARGETS peeper_core EXPORT peeperTargets ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+install(TARGETS peeper_core peeper_sandbox EXPORT peeperTargets
+        ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 if(EXISTS "${PROJECT_SOURCE_DIR}/include/peeper")
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/peeper"
           DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
