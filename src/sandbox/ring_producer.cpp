@@ -215,10 +215,11 @@ void ring_producer::write_skip(std::uint64_t up_to) {
 }
 
 void ring_producer::commit(std::size_t length) {
-  PEEPER_ASSERT(is_open_ && length <= frame.payload.size());
-  is_open_ = false;
+  PEEPER_ASSERT(open_ && length <= open_->payload.size());
+  const open_frame frame = *open_;
+  open_.reset();
   if (frame.position != written_.position) [[unlikely]]
-    write_skip();
+    write_skip(frame.position);
   std::byte* const at = ring_.data().data() + (frame.position & (ring_.capacity() - 1));
   frame_header header{.checksum = 0,
                       .length = static_cast<std::uint32_t>(length),
