@@ -26,6 +26,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sandbox/death_watch.hpp"
+
 namespace peeper {
 namespace sandbox {
 namespace {
@@ -220,6 +222,9 @@ zygote_link::zygote_link() : hub_{::getpid()} {
                     "the one that forks would exist in the copy. Make it first thing in main(), "
                     "before any thread, runtime, or library that starts threads",
                     count)};
+  }
+  if (const std::string why = why_no_death_watch(); !why.empty()) {
+    throw zygote_error{zygote_errc::system, "peeper::zygote: " + why};
   }
   std::array<int, 2> requests{};
   std::array<int, 2> ended{};

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <random>
@@ -127,6 +128,24 @@ TEST(zygote, GivesAWorkerFreshSignalsANameAndNothingToDoAtExit) {
              0),
       0)
       << "what the hub wants done at its exit is not done by others";
+}
+
+TEST(zygote, LeavesNothingInStdiosBuffersForWorkersToWriteAgain) {
+  pipe_ends out = make_pipe();
+  const std::array passed{out.write.get()};
+  const int status = in_fresh_program(
+      [](descriptors got) {
+        ::dup2(got[0], 1);
+        std::fputs("once", stdout);
+        zygote_link link;
+        run_by(link, [](descriptors) { return std::fflush(stdout); });
+        wait_readable(link.ended_descriptor());
+        return std::fflush(stdout);
+      },
+      passed);
+  EXPECT_EQ(status, 0);
+  out.write.reset();
+  EXPECT_EQ(read_to_end(out.read), "once");
 }
 
 TEST(zygote, ServesSeveralThreads) {
@@ -310,6 +329,36 @@ TEST(a_follower, ThatIsBusyEndsWhenWorkerAndZygoteAreDead) {
                 s.follower = ::getpid();
                 for (;;) ::getppid();  // what a follower may hang in
               }
+              return ::pause();
+            },
+            got);
+        ::close(got[0]);
+        wait_until_at_least(s.follower, 1);
+        ::kill(link.pid(), SIGKILL);
+        return 0;
+      },
+      passed);
+  living.write.reset();
+  EXPECT_EQ(read_to_end(living.read), "");
+  EXPECT_EQ(exit_status(hub), 0);
+}
+
+TEST(a_follower, ThatHasBeenAdoptedIsKilledWithTheZygoteWhateverItDoes) {
+  static std::atomic<int>* told = nullptr;
+  pipe_ends living = make_pipe();
+  const std::array passed{living.write.get()};
+  auto& s = shared<follower_seen>();
+  const forked_process hub = run(
+      [&s](descriptors got) {
+        zygote_link link;
+        run_by(
+            link,
+            [&s](descriptors) {
+              told = &s.told;
+              if (fork_follower([]() noexcept { ++*told; }) != 0) return ::raise(SIGKILL);
+              wait_until_at_least(s.told, 1);
+              ::signal(SIGHUP, SIG_IGN);
+              s.follower = ::getpid();
               return ::pause();
             },
             got);
