@@ -62,7 +62,7 @@ void with_and_without(report& r, std::size_t n, Prepare&& prepare, Calls&& calls
 }
 
 void a_number(report& r) {
-  const std::size_t n = bench::scaled(50'000);
+  const std::size_t n = bench::scaled(500'000);
   with_and_without<bench::counter>(
       r, n, [](const auto&) {},
       [n](const auto& c) {
@@ -97,7 +97,7 @@ struct store {
 void one_entry(report& r, std::uint64_t entries) {
   const std::uint64_t count = bench::scaled(entries);
   std::mt19937_64 random{42};
-  std::vector<std::uint64_t> keys(bench::scaled(20'000));
+  std::vector<std::uint64_t> keys(bench::scaled(500'000));
   for (std::uint64_t& key : keys) key = random() % count;
   with_and_without<store>(
       r, keys.size(), [&](const auto& c) { std::ignore = bench::answer(c, fill{count}); },

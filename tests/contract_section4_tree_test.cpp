@@ -136,7 +136,7 @@ PEEPER_SIM_TEST(better_than_peeper_0_3_1, Row9_TransferKeepsListenersTablesAndOp
   kill(worker_of(c));
   EXPECT_EQ(c.call(add_hit{7}), 3);
   EXPECT_EQ(c.call(id_of_table{}), table_id);
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_EQ(heard, (std::vector<std::string>{"0>1", "1>2", "2>3"}));
   kill(worker_of(c));
   kill(worker_of(c));
@@ -177,11 +177,11 @@ PEEPER_SIM_TEST(better_than_peeper_0_3_1,
   EXPECT_EQ(c.call(get{}), 1);
   EXPECT_EQ(c.call(add_and_get{2}), 3);
   c.cast(crash{});
-  sim.run();
+  sim.advance(listener_rest);
   kill(worker_of(c));
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_TRUE(stop(c));
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_EQ(heard, (std::vector<std::string>{"0>1", "1>3", "exception, goes on", "killed, goes on",
                                              "normal"}));
 }

@@ -122,9 +122,9 @@ PEEPER_SIM_TEST(peeper_0_3_1_documents, AListenerGetsOldAndNewStateReasonAndFina
   const auto c = start<counter>(rt, {.listeners = {my_listener{}}}).value();
   c.cast(add{2});
   c.cast(add{3});
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_TRUE(stop(c));
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_EQ(heard, (std::vector<std::string>{"changed from 0 to 2", "changed from 2 to 5",
                                              "terminated: normal, final state 5"}));
 }

@@ -29,7 +29,7 @@
 
 #include <boost/container/small_vector.hpp>
 
-#include <peeper/detail/pool.hpp>
+#include <peeper/detail/relay_memory.hpp>
 #include <peeper/kept/reflect.hpp>
 
 namespace peeper {
@@ -56,25 +56,25 @@ class changes;
 
 namespace detail {
 
-/// In memory of the pools: made by the server's thread, gone on its listeners'.
+/// Made by the server's thread, gone on its listeners': see relay_memory.hpp.
 template <class T>
-struct pool_deleter {
+struct relay_deleter {
   void operator()(T* object) const noexcept {
     object->~T();
-    pool_free(object, sizeof(T));
+    relay_free(object, sizeof(T));
   }
 };
 template <class T>
-using pool_box = std::unique_ptr<T, pool_deleter<T>>;
+using relay_box = std::unique_ptr<T, relay_deleter<T>>;
 
 template <class T, class... Arguments>
-[[nodiscard]] pool_box<T> make_pool_box(Arguments&&... arguments) {
+[[nodiscard]] relay_box<T> make_relay_box(Arguments&&... arguments) {
   static_assert(alignof(T) <= alignof(std::max_align_t));
-  void* const memory = pool_allocate(sizeof(T));
+  void* const memory = relay_allocate(sizeof(T));
   try {
-    return pool_box<T>{::new (memory) T{std::forward<Arguments>(arguments)...}};
+    return relay_box<T>{::new (memory) T{std::forward<Arguments>(arguments)...}};
   } catch (...) {
-    pool_free(memory, sizeof(T));
+    relay_free(memory, sizeof(T));
     throw;
   }
 }
@@ -94,8 +94,8 @@ struct operation {
   std::optional<key_type> key;
   std::optional<value_type> old;
   std::optional<value_type> now;
-  detail::pool_box<value_change<contents_type>> contents;
-  detail::pool_box<changes<value_type>> inside;
+  detail::relay_box<value_change<contents_type>> contents;
+  detail::relay_box<changes<value_type>> inside;
 };
 
 namespace detail {
@@ -110,21 +110,21 @@ concept told_as_a_whole = !holds_kept<T> || ((optional_like<T> || variant_like<T
 
 template <class T>
 struct whole_part {
-  pool_box<value_change<T>> change;
+  relay_box<value_change<T>> change;
   bool touched = false;  ///< by a container in it
 };
 
 template <class T>
 struct part_traits {
-  using type = pool_box<changes<T>>;
+  using type = relay_box<changes<T>>;
 };
 template <told_as_a_whole T>
 struct part_traits<T> {
-  using type = std::conditional_t<holds_kept<T>, whole_part<T>, pool_box<value_change<T>>>;
+  using type = std::conditional_t<holds_kept<T>, whole_part<T>, relay_box<value_change<T>>>;
 };
 template <kept T>
 struct part_traits<T> {
-  using type = pool_box<operations<T>>;
+  using type = relay_box<operations<T>>;
 };
 template <class T>
 using part = typename part_traits<T>::type;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <peeper/listener.hpp>
 
+#include <algorithm>
 #include <bit>
+#include <chrono>
 #include <exception>
 
 #include <fmt/format.h>
@@ -10,6 +12,7 @@
 #include "core/log.hpp"
 #include "core/pid_table.hpp"
 #include "core/runtime_core.hpp"
+#include "core/timer_service.hpp"
 
 namespace peeper {
 
@@ -28,19 +31,38 @@ namespace detail {
 
 // --- one listener ------------------------------------------------------------------------------
 
+namespace {
+
+constexpr duration rest_time = std::chrono::milliseconds{1};
+
+constexpr message_type nudge_type{
+    .kind = message_kind::system,
+    .intact_after_crash = true,
+    .name = type_name_of<listener_process>,
+    .run = [](process&, message&) {},
+    .release = [](message*) noexcept {},  // a part of its listener
+    .fail = nullptr,
+};
+
+}  // namespace
+
+listener_process::nudge::nudge() noexcept : message{nudge_type} {}
+
 listener_process::listener_process(runtime_core& rt, about_listener about, bool hears_changes,
                                    bool hears_ends)
     : process{rt},
       about_{std::move(about)},
       hears_changes_{hears_changes},
-      hears_ends_{hears_ends} {
+      hears_ends_{hears_ends},
+      enough_{std::clamp<std::size_t>(about_.options.max_length / 2, 1, 4096)} {
   rt.listener_came();
 }
 
-void listener_process::tell(const event_ptr& e) noexcept {
+void listener_process::tell(event_ptr e) noexcept {
   if (!(e->is_end ? hears_ends_ : hears_changes_)) return;
   const std::uint64_t number = told_++;
   event_ptr victim;  // goes without the lock
+  bool wake_it = false;
   {
     const std::lock_guard lock{mutex_};
     if (waiting_.size() >= about_.options.max_length) {
@@ -49,12 +71,14 @@ void listener_process::tell(const event_ptr& e) noexcept {
       waiting_.pop_front();
     }
     try {
-      waiting_.push_back({e, number});
+      if (waiting_.full()) waiting_.set_capacity(std::max<std::size_t>(16, 2 * waiting_.size()));
+      waiting_.push_back({std::move(e), number});
     } catch (const std::bad_alloc&) {  // missed: its number will not be seen
       return;
     }
+    wake_it = wanted();
   }
-  wake();
+  if (wake_it) wake();
 }
 
 void listener_process::end(event_ptr e) noexcept {
@@ -73,35 +97,60 @@ void listener_process::wake() noexcept {
 }
 
 bool listener_process::take_batch() noexcept {
-  batch_at_ = batch_end_ = 0;
   const std::lock_guard lock{mutex_};
-  while (batch_end_ < batch_max && !waiting_.empty()) {
-    batch_[batch_end_++] = std::move(waiting_.front());
-    waiting_.pop_front();
+  batch_.swap(waiting_);
+  return !batch_.empty();
+}
+
+bool listener_process::rest() noexcept {
+  if (!nudge_pending_) {
+    timer_service& timers = runtime().timers();
+    try {
+      timers.start(timers.new_id(), *this, runtime().env().now() + rest_time, &nudge_);
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    nudge_pending_ = true;
   }
-  return batch_end_ != 0;
+  return true;
+}
+
+bool listener_process::go_idle() noexcept {
+  const bool rests = handled_ > 1 && rest();
+  handled_ = 0;
+  {
+    const std::lock_guard lock{mutex_};
+    resting_ = rests;
+    if (wanted()) return false;
+  }
+  const process_ptr<process> alive{this};  // once idle, another thread may end it
+  if (!try_go_idle()) return false;
+  const std::lock_guard lock{mutex_};
+  return !wanted() || !try_claim();
 }
 
 bool listener_process::run(unsigned budget) noexcept {
   for (; budget > 0; --budget) {
-    if (batch_at_ == batch_end_ && !take_batch()) {
+    if (take_arrived()) {
+      while (queue_pop_front() != nullptr) nudge_pending_ = false;
+    }
+    if (batch_.empty() && !take_batch()) {
+      bool over = false;
       {
         const std::lock_guard lock{mutex_};
-        if (!waiting_.empty()) continue;
-        if (ending_) break;
+        over = ending_ && waiting_.empty();
       }
-      const process_ptr<process> alive{this};  // once idle, another thread may end it
-      if (!try_go_idle()) continue;
-      const std::lock_guard lock{mutex_};
-      if ((waiting_.empty() && !ending_) || !try_claim()) return false;
+      if (over) {
+        finish();
+        return false;
+      }
+      if (go_idle()) return false;
       continue;
     }
-    entry e = std::exchange(batch_[batch_at_++], entry{});
+    const entry e = std::move(batch_.front());
+    batch_.pop_front();
+    ++handled_;
     call(e);
-  }
-  if (budget > 0) {
-    finish();
-    return false;
   }
   return true;
 }
@@ -128,7 +177,10 @@ void listener_process::call(const entry& e) noexcept {
 void listener_process::finish() noexcept {
   if (last_.event && hears_ends_) call(last_);
   last_ = {};
+  runtime().timers().cancel_all(*this);
   close();
+  while (queue_pop_front() != nullptr) {  // a nudge that came meanwhile
+  }
   pid_table::free(slot_, first_generation_ + 1);
   runtime_core& rt = runtime();
   rt.add_ref();
@@ -203,8 +255,9 @@ void listener_hub::count() noexcept {
   }
 }
 
-void listener_hub::tell_change(const event_ptr& e) noexcept {
-  for (const auto& l : listeners_) l->tell(e);
+void listener_hub::tell_change(event_ptr e) noexcept {
+  for (std::size_t i = 0; i + 1 < listeners_.size(); ++i) listeners_[i]->tell(e);
+  if (!listeners_.empty()) listeners_.back()->tell(std::move(e));
 }
 void listener_hub::miss_change() noexcept {
   for (const auto& l : listeners_) {

@@ -190,17 +190,17 @@ void storm(simulation& sim, runtime& rt, drop when_full) {
     }
   }
   sim.crash_randomly(0);
-  sim.run();
+  sim.advance(listener_rest);
   const office at_end = inspect(c, [](const office& o) { return o; }).value();
   const auto counts = statistics_of(c).value();
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_EQ(shown(all.r->copy), shown(at_end));
   EXPECT_EQ(all.r->crashes, counts.crashes);
   const auto infos = list_listeners(c).value();
   EXPECT_EQ(infos[0].missed, 0U);
   EXPECT_EQ(infos[0].thrown, 0U);
   ASSERT_TRUE(stop(c).has_value());
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_TRUE(all.r->ended);
   EXPECT_GT(all.r->heard, 20U);
   EXPECT_LE(some.r->heard + some.r->missed, all.r->heard);

@@ -103,7 +103,7 @@ PEEPER_SIM_TEST(a_listener, HearsOfEachChangeWithOldAndNewValuesInOrder_P6) {
   EXPECT_EQ(c.call(put{"a", 1}), 1);
   EXPECT_EQ(c.call(put{"a", 2}), 2);
   EXPECT_EQ(c.call(put{"b", 3}), 3);
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_THAT(*n.heard, ElementsAre(R"(0: 0 -> 1, 1: "" -> "a", 2: inserted "a": 1)",
                                     R"(0: 1 -> 2, 2: replaced "a": 1 -> 2)",
                                     R"(0: 2 -> 3, 1: "a" -> "b", 2: inserted "b": 3)"));
@@ -125,7 +125,7 @@ PEEPER_SIM_TEST(a_listener, LooksAtFieldsByTheirNames) {
   const by_field l;
   const auto c = start<shelf>(rt, {.name = "shelf", .listeners = {l}}).value();
   EXPECT_EQ(c.call(put{"a", 1}), 1);
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_THAT(*l.heard, ElementsAre("a", "a=1", "0", "1", "2", "shelf"));
 }
 
@@ -136,7 +136,7 @@ PEEPER_SIM_TEST(a_listener, HearsNothingWhenNothingHasChanged) {
   ASSERT_TRUE(edit(c, [](shelf_state& s) { s.words.erase("none"); }).has_value());
   ASSERT_TRUE(suspend(c).has_value());
   ASSERT_TRUE(resume(c).has_value());
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_THAT(*n.heard, IsEmpty());
 }
 
@@ -146,7 +146,7 @@ PEEPER_SIM_TEST(a_listener, HearsOfACrashButNotOfWhatTheCrashUndid_P2) {
   EXPECT_EQ(c.call(put{"a", 1}), 1);
   c.cast(put_and_crash{"b"});
   EXPECT_EQ(c.call(put{"a", 2}), 2);
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_THAT(*n.heard,
               ElementsAre(R"(0: 0 -> 1, 1: "" -> "a", 2: inserted "a": 1)",
                           "worker: exception: unlucky", R"(0: 1 -> 2, 2: replaced "a": 1 -> 2)"));
@@ -161,7 +161,7 @@ PEEPER_SIM_TEST(a_listener, HearsOfEditsAndNotOfThoseThatFail) {
                  s.words["a"] = 1;
                  throw std::runtime_error{"unlucky"};
                }).has_value());
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_THAT(*n.heard, ElementsAre("0: 0 -> 5"));
 }
 
@@ -172,10 +172,10 @@ PEEPER_SIM_TEST(a_listener, HearsOfACoroutineAtItsCommitAndNotIfItIsKilledBefore
   EXPECT_EQ(c.call(put_slowly{"a", 1, g}), 1);
   ASSERT_TRUE(suspend(g).has_value());
   auto under_way = c.ask(put_slowly{"b", 1, g});
-  sim.run();
+  sim.advance(listener_rest);
   kill(worker_of(c));
   EXPECT_FALSE(std::move(under_way).get().has_value());
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_THAT(*n.heard, ElementsAre(R"(0: 0 -> 1, 2: inserted "a": 1)", "worker: killed"));
 }
 
@@ -189,7 +189,7 @@ PEEPER_SIM_TEST(a_listener, HearsOfEveryEndOfAWorkerAndOfTheServer) {
   kill(supervisor_of(c));
   EXPECT_EQ(c.call(look{}), 0);
   ASSERT_TRUE(stop(c, exit_reason::stopped("done")).has_value());
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_THAT(*n.heard, ElementsAre("worker: killed", "worker: killed", "server: stopped: done"));
 }
 
@@ -212,7 +212,7 @@ PEEPER_SIM_TEST(a_listener, HearsThatTheServerEndsInEveryWayItCan) {
     d.cast(put_and_crash{"a"});
     const auto e = start<shelf>(rt, {.listeners = {shut_down}}).value();
     EXPECT_EQ(e.call(look{}), 0);
-    sim.run();
+    sim.advance(listener_rest);
     ASSERT_TRUE(rt.shutdown().has_value());
     // They have heard all when shutdown() returns.
     EXPECT_THAT(*shut_down.heard, ElementsAre("server: shutdown"));
@@ -244,7 +244,7 @@ PEEPER_SIM_TEST(a_listener, ThatThrowsHearsTheNextEventAndHurtsNobody) {
   for (int i = 1; i <= 3; ++i) EXPECT_EQ(c.call(put{"a", i}), i);
   kill(worker_of(c));
   EXPECT_EQ(c.call(look{}), 3);
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_EQ(*bad.called, 4);
   EXPECT_EQ(good.heard->size(), 4U);
   const auto all = list_listeners(c).value();
@@ -278,16 +278,16 @@ PEEPER_SIM_TEST(a_slow_listener, DelaysNobodyAndIsToldWhatItMissed) {
                                       quick}})
           .value();
   EXPECT_EQ(c.call(put{"a", 1}), 1);
-  sim.run();  // both wait at the gate with the first event
+  sim.advance(listener_rest);  // both wait at the gate with the first event
   const time_point before = sim.now();
   for (int i = 2; i <= 10; ++i) EXPECT_EQ(c.call(put{"a", i}), i);
   ASSERT_TRUE(stop(c).has_value());
-  sim.run();
   EXPECT_EQ(sim.now(), before);
+  sim.advance(listener_rest);
   EXPECT_EQ(quick.heard->size(), 11U);
   EXPECT_THAT(*oldest.heard, IsEmpty());
   ASSERT_TRUE(resume(g).has_value());
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_THAT(
       *oldest.heard,
       ElementsAre(R"(0: 0 -> 1, 1: "" -> "a", 2: inserted "a": 1)", "missed 6",
@@ -316,7 +316,7 @@ PEEPER_SIM_TEST(a_listener, ComesAndGoesWhileTheServerRuns) {
   kill(worker_of(c));
   EXPECT_EQ(c.call(put{"a", 4}), 4);
   ASSERT_TRUE(stop(c).has_value());
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_THAT(*n.heard, ElementsAre(R"(0: 1 -> 2, 2: replaced "a": 1 -> 2)", "worker: killed",
                                     R"(0: 3 -> 4, 2: replaced "a": 3 -> 4)", "server: normal"));
   EXPECT_EQ(std::string{to_string(attach_listener(c, n).error().code())}, "noproc");
@@ -353,7 +353,7 @@ PEEPER_SIM_TEST(the_whole_state, IsThereForWhoAskedForIt) {
   c.cast(put_and_crash{"b"});
   EXPECT_EQ(c.call(put{"a", 2}), 2);
   ASSERT_TRUE(stop(c).has_value());
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_THAT(
       *l.heard,
       ElementsAre(R"({0, "", []} => {1, "a", [{"a", 1}]})", R"({1, "a", [{"a", 1}]})",
@@ -376,7 +376,7 @@ PEEPER_SIM_TEST(the_whole_state, IsTheLastOneAlsoForWhoHearsOfNoChanges) {
   kill(worker_of(c));
   EXPECT_EQ(c.call(put{"a", 1}), 2);
   ASSERT_TRUE(stop(c).has_value());
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_THAT(*l.heard, ElementsAre("1", "2"));
 }
 
@@ -425,7 +425,7 @@ PEEPER_SIM_TEST(the_whole_state, IsNotCopiedForWhoDidNotAsk) {
   EXPECT_EQ(c.call(touch{1}), 1);  // the first one makes shadows of the plain fields
   counted::copies = 0;
   EXPECT_EQ(c.call(touch{1}), 2);
-  sim.run();
+  sim.advance(listener_rest);
   // The one entry: for the undo log, and its old and new value for the listener.
   EXPECT_EQ(counted::copies, 3);
 }
@@ -446,7 +446,7 @@ struct hears_picky {
 PEEPER_SIM_TEST(a_start_that_fails, IsAnEndThatListenersHearOf) {
   const hears_picky l;
   EXPECT_FALSE(start<picky>(rt, {.listeners = {l}}).has_value());
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_THAT(*l.heard, ElementsAre("exception: no luck"));
 }
 
@@ -454,7 +454,7 @@ PEEPER_SIM_TEST(a_start_that_fails, BecauseOfItsNameLetsItsListenersGo) {
   const note n;
   const auto c = start<shelf>(rt, {.name = "taken"}).value();
   EXPECT_FALSE(start<shelf>(rt, {.name = "taken", .listeners = {n}}).has_value());
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_THAT(*n.heard, IsEmpty());
   EXPECT_EQ(n.heard.use_count(), 1);
 }
@@ -471,7 +471,7 @@ PEEPER_SIM_TEST(a_listener, MayCallItsOwnServer) {
   const auto c = start<shelf>(rt, {.listeners = {l}}).value();
   *l.server = c;
   EXPECT_EQ(c.call(put{"a", 1}), 1);
-  sim.run();
+  sim.advance(listener_rest);
   EXPECT_EQ(*l.answers, std::vector<int>{1});
   *l.server = {};
 }
@@ -490,11 +490,11 @@ TEST(log_listener, WritesEachEventThroughSpdlog) {
     const auto c = start<plain>(rt, {.name = "c", .listeners = {log_listener{}}}).value();
     c.cast(2);
     c.cast(3);
-    sim.run();
+    sim.advance(listener_rest);
     kill(worker_of(c));
-    sim.run();
+    sim.advance(listener_rest);
     EXPECT_TRUE(stop(c).has_value());
-    sim.run();
+    sim.advance(listener_rest);
   }
   spdlog::set_level(spdlog::level::off);
   EXPECT_EQ(log.count("[info] server 'c' changed: 0 -> 2"), 1U) << log.text();

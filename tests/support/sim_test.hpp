@@ -10,6 +10,7 @@
 /// PEEPER_SEED=n runs only that seed.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
@@ -43,6 +44,8 @@ void PrintTo(const std::expected<T, call_error>& r, std::ostream* out) {
 namespace peeper::test {
 
 inline constexpr std::uint64_t seeds_default = 20;
+/// After so long also a listener that rests has heard all.
+inline constexpr duration listener_rest = std::chrono::milliseconds{2};
 
 /// Crashes are what the tests are about; their log lines would bury a failure.
 inline const bool log_is_quiet = (spdlog::set_level(spdlog::level::off), true);

@@ -10,11 +10,9 @@
 /// CRASH: a hub is attached to the server (companion.hpp) and hears of every end.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -22,10 +20,12 @@
 #include <utility>
 #include <vector>
 
+#include <boost/circular_buffer.hpp>
+
 #include <peeper/change.hpp>
 #include <peeper/detail/companion.hpp>
-#include <peeper/detail/pool.hpp>
 #include <peeper/detail/process.hpp>
+#include <peeper/detail/relay_memory.hpp>
 #include <peeper/exit_reason.hpp>
 #include <peeper/kept/state.hpp>
 
@@ -41,7 +41,7 @@ enum class drop : std::uint8_t { oldest, newest };
 /// Give them with the listener, `.listeners = {{audit{}, {.max_length = 100}}}`, or as `static
 /// constexpr peeper::listener_options options` in its class.
 struct listener_options {
-  /// The most events that wait at once. Up to 16 more have been taken out to be handled.
+  /// The most events that wait at once. As many again may have been taken out to be handled.
   std::size_t max_length = 10'000;
   drop when_full = drop::oldest;
   /// It asks for the whole old and new state. The server then copies its state once a commit that
@@ -80,14 +80,14 @@ template <class L>
 
 // --- events
 
-/// Shared by the listeners of one server. In memory of the pools.
+/// Shared by the listeners of one server.
 struct listener_event {
   explicit listener_event(bool end) noexcept : is_end{end} {}
   listener_event(const listener_event&) = delete;
   listener_event& operator=(const listener_event&) = delete;
   virtual ~listener_event() = default;
-  static void* operator new(std::size_t bytes) { return pool_allocate(bytes); }
-  static void operator delete(void* p, std::size_t bytes) noexcept { pool_free(p, bytes); }
+  static void* operator new(std::size_t bytes) { return relay_allocate(bytes); }
+  static void operator delete(void* p, std::size_t bytes) noexcept { relay_free(p, bytes); }
 
   std::atomic<std::uint32_t> refs{1};
   const bool is_end;
@@ -153,13 +153,15 @@ struct about_listener {
   listener_options options;
 };
 
+/// Waking it costs the server a system call, so one that is kept busy is not woken for each event:
+/// it *rests*. A timer wakes it a millisecond later, or an event that finds many others waiting.
 class listener_process : public process {
  public:
   listener_process(runtime_core& rt, about_listener about, bool hears_changes, bool hears_ends);
 
   // --- the server's claim
   /// Puts it into the queue, if the listener hears of such; drops one if that is full.
-  void tell(const event_ptr& e) noexcept;
+  void tell(event_ptr e) noexcept;
   /// An event that nobody could make.
   void miss() noexcept { ++told_; }
   /// The last it hears; then it goes. Null: it goes once it has handled what waits.
@@ -185,9 +187,22 @@ class listener_process : public process {
     event_ptr event;
     std::uint64_t number = 0;
   };
-  static constexpr std::size_t batch_max = 16;
+  /// Wakes it from its rest.
+  struct nudge final : message {
+    nudge() noexcept;
+  };
+  /// Grows up to max_length, and keeps its memory.
+  using queue = boost::circular_buffer<entry>;
 
   [[nodiscard]] bool take_batch() noexcept;
+  /// It has work, or its end has come. REQUIRES: mutex_.
+  [[nodiscard]] bool wanted() const noexcept {
+    return ending_ || waiting_.size() >= (resting_ ? enough_ : 1);
+  }
+  /// RETURNS: false if there was no memory for it.
+  [[nodiscard]] bool rest() noexcept;
+  /// RETURNS: true if it is idle now: the claim is gone.
+  [[nodiscard]] bool go_idle() noexcept;
   void wake() noexcept;
   void call(const entry& e) noexcept;
   void finish() noexcept;
@@ -196,21 +211,24 @@ class listener_process : public process {
   const about_listener about_;
   const bool hears_changes_;
   const bool hears_ends_;
+  const std::size_t enough_;  ///< so many waiting events end its rest
 
   // owned by the server's claim
   std::uint64_t told_ = 0;  ///< events so far, dropped ones counted
 
   mutable std::mutex mutex_;
   // guarded by mutex_
-  std::deque<entry> waiting_;
+  queue waiting_;
   entry last_;
   bool ending_ = false;
+  bool resting_ = false;
 
   // owned by the claim's holder
-  std::array<entry, batch_max> batch_;
-  std::size_t batch_at_ = 0;
-  std::size_t batch_end_ = 0;
+  queue batch_;
   std::uint64_t next_number_ = 0;
+  std::uint32_t handled_ = 0;  ///< since it was woken
+  nudge nudge_;
+  bool nudge_pending_ = false;
 
   std::atomic<std::uint64_t> heard_{0};
   std::atomic<std::uint64_t> missed_{0};
@@ -235,7 +253,7 @@ class listener_hub : public companion {
 
  protected:
   ~listener_hub() override;
-  void tell_change(const event_ptr& e) noexcept;
+  void tell_change(event_ptr e) noexcept;
   void miss_change() noexcept;
   [[nodiscard]] virtual event_ptr make_end(const exit_reason& reason, bool goes_on) = 0;
 
@@ -293,7 +311,7 @@ class state_hub final : public listener_hub {
     if (!any) return changed;
     if (wants_state() && !add_states(made, kept)) event = {};
     if (event) {
-      tell_change(event);
+      tell_change(std::move(event));
     } else {
       miss_change();
     }

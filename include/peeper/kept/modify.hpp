@@ -386,7 +386,7 @@ class modification {
   void open_notes(const T& object) noexcept {
     if constexpr (shifting<T>) {
       try {
-        whole_ = make_pool_box<T>(object);
+        whole_ = make_relay_box<T>(object);
       } catch (...) {
         log_.notes()->spoil();
       }
@@ -423,7 +423,7 @@ class modification {
   std::size_t promised_;
   opened_record<T, Where>* opened_ = nullptr;
   /// As it was, for who listens, where it is told as a whole.
-  [[no_unique_address]] std::conditional_t<shifting<T>, pool_box<T>, no_whole> whole_;
+  [[no_unique_address]] std::conditional_t<shifting<T>, relay_box<T>, no_whole> whole_;
 };
 
 /// Runs fn(element) so that it can be taken back. If fn throws, what it did to the element is

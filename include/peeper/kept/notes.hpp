@@ -49,7 +49,7 @@ void* list_in_part(part<T>& p, const T& object, const void* container) {
     return nullptr;
   } else if constexpr (kept<T>) {
     if (static_cast<const void*>(&object) != container) return nullptr;
-    if (!p) p = make_pool_box<operations<T>>();
+    if (!p) p = make_relay_box<operations<T>>();
     return p.get();
   } else {
     if (!lies_in(object, container)) return nullptr;
@@ -57,7 +57,7 @@ void* list_in_part(part<T>& p, const T& object, const void* container) {
       p.touched = true;
       return nullptr;
     } else {
-      if (!p) p = make_pool_box<changes<T>>();
+      if (!p) p = make_relay_box<changes<T>>();
       return list_in(*p, object, container);
     }
   }
@@ -140,7 +140,7 @@ void note_assigned(change_log& log, const Container& self, const Range& old,
   note(log, self, [&](auto& op) {
     using contents = typename std::remove_reference_t<decltype(op)>::contents_type;
     op.kind = change_kind::assigned;
-    op.contents = make_pool_box<value_change<contents>>();
+    op.contents = make_relay_box<value_change<contents>>();
     old([&](const auto& element) { op.contents->old.push_back(element); });
     now([&](const auto& element) { op.contents->now.push_back(element); });
   });
@@ -154,14 +154,14 @@ void note_plain(changes<T>& noted, const T& now, const saved<T>& old);
 template <class T>
 void note_plain_part(part<T>& p, const T& now, const saved<T>& old) {
   if constexpr (!holds_kept<T>) {
-    if (!same(now, old)) p = make_pool_box<value_change<T>>(old, now);
+    if (!same(now, old)) p = make_relay_box<value_change<T>>(old, now);
   } else if constexpr (kept<T>) {
     return;
   } else if constexpr (told_as_a_whole<T>) {
     if (!same_as_saved(now, old)) p.touched = true;
   } else {
     if (same_as_saved(now, old)) return;
-    if (!p) p = make_pool_box<changes<T>>();
+    if (!p) p = make_relay_box<changes<T>>();
     note_plain(*p, now, old);
   }
 }
@@ -202,7 +202,7 @@ class element_follower {
     note(log_, self_, [&](auto& op) {
       op.kind = change_kind::modified;
       if constexpr (!std::is_same_v<Key, nothing>) op.key.emplace(key_);
-      op.inside = make_pool_box<changes<T>>();
+      op.inside = make_relay_box<changes<T>>();
       noted_ = op.inside.get();
     });
     if (noted_ != nullptr) index_ = log_.notes()->size() - 1;

@@ -156,7 +156,7 @@ class state_watch final : public change_notes {
       auto& last = std::get<i>(last_);
       if (!last) throw std::bad_alloc{};
       using whole = std::remove_cvref_t<decltype(*last)>;
-      p.change = make_pool_box<value_change<whole>>(*std::as_const(last), part_of<i>(value));
+      p.change = make_relay_box<value_change<whole>>(*std::as_const(last), part_of<i>(value));
       last.reset();
       last.emplace(p.change->now);
     });
