@@ -22,9 +22,9 @@ constexpr std::array<std::uint32_t, 256> table = [] {
 }();
 
 #if defined(__x86_64__)
-[[gnu::target("sse4.2")]] std::uint32_t by_instruction(std::uint32_t before,
+/// Takes and returns the register of the checksum, not the checksum.
+[[gnu::target("sse4.2")]] std::uint32_t by_instruction(std::uint64_t state,
                                                        std::span<const std::byte> bytes) noexcept {
-  std::uint64_t state = ~before;
   const std::byte* at = bytes.data();
   std::size_t left = bytes.size();
   for (; left >= 8; at += 8, left -= 8) {
@@ -34,7 +34,14 @@ constexpr std::array<std::uint32_t, 256> table = [] {
   }
   auto rest = static_cast<std::uint32_t>(state);
   for (; left != 0; ++at, --left) rest = _mm_crc32_u8(rest, std::to_integer<std::uint8_t>(*at));
-  return ~rest;
+  return rest;
+}
+[[gnu::target("sse4.2")]] std::uint32_t by_instruction(std::uint64_t first, std::uint64_t second,
+                                                       std::uint64_t third,
+                                                       std::span<const std::byte> bytes) noexcept {
+  const std::uint64_t state =
+      _mm_crc32_u64(_mm_crc32_u64(_mm_crc32_u64(0xFFFFFFFFU, first), second), third);
+  return by_instruction(state, bytes);
 }
 const bool has_instruction = __builtin_cpu_supports("sse4.2") != 0;
 #endif
@@ -52,9 +59,19 @@ std::uint32_t crc32c_by_table(std::uint32_t before, std::span<const std::byte> b
 std::uint32_t crc32c(std::uint32_t before, std::span<const std::byte> bytes) noexcept {
 #if defined(__x86_64__)
   if (has_instruction) [[likely]]
-    return by_instruction(before, bytes);
+    return ~by_instruction(~before, bytes);
 #endif
   return crc32c_by_table(before, bytes);
+}
+
+std::uint32_t crc32c(std::uint64_t first, std::uint64_t second, std::uint64_t third,
+                     std::span<const std::byte> bytes) noexcept {
+#if defined(__x86_64__)
+  if (has_instruction) [[likely]]
+    return ~by_instruction(first, second, third, bytes);
+#endif
+  const std::array words{first, second, third};
+  return crc32c_by_table(crc32c_by_table(0, std::as_bytes(std::span{words})), bytes);
 }
 
 }  // namespace peeper::sandbox

@@ -20,14 +20,14 @@ using detail::large_part;
 using peeper::detail::fault_point;
 
 ring_consumer::ring_consumer(const ring_memory& ring, ring_consumer_id id,
-                             const ring_consumer_options& options)
+                             ring_consumer_options options)
     : ring_{ring},
       id_{id},
       in_place_{options.in_place},
       tell_at_{ring.capacity() / 8},
       generation_{options.generation},
       place_{options.from},
-      releasable_{options.from},
+      releasable_{options.from.position},
       told_{options.from.position},
       limit_{options.from.position},
       sleeper_{ring.header().consumer_sleep[std::to_underlying(id)]},
@@ -37,7 +37,7 @@ ring_consumer::ring_consumer(const ring_memory& ring, ring_consumer_id id,
 }
 
 ring_consumer ring_consumer::attach(const ring_memory& ring, ring_consumer_id id,
-                                    const ring_consumer_options& options) {
+                                    ring_consumer_options options) {
   ring_consumer made{ring, id, options};
   made.tell();
   return made;
@@ -80,25 +80,26 @@ std::optional<ring_error> ring_consumer::look(std::memory_order order) {
 /// All that can be said of a frame before its payload is looked at. `room`: it must end there.
 std::optional<ring_errc> ring_consumer::check(const frame_header& header,
                                               std::uint64_t room) const {
-  if (header.length > room || frame_bytes(header.length) > room) return ring_errc::corrupt_length;
+  if (header.length() > room || frame_bytes(header.length()) > room)
+    return ring_errc::corrupt_length;
   if (header.sequence != place_.sequence) return ring_errc::corrupt_sequence;
   const bool after_take_over = place_.position >= *began_;
-  if (header.generation < generation_read_ || header.generation > generation_ ||
-      (header.generation == generation_) != after_take_over) {
+  if (header.generation() < generation_read_ || header.generation() > generation_ ||
+      (header.generation() == generation_) != after_take_over) {
     return ring_errc::old_generation;
   }
-  switch (header.kind) {
+  switch (header.kind()) {
     case frame_kind::inside:
-      return frame_bytes(header.length) <= ring_.inside_max()
+      return frame_bytes(header.length()) <= ring_.inside_max()
                  ? std::nullopt
                  : std::optional{ring_errc::corrupt_length};
     case frame_kind::large:
-      return header.length == sizeof(large_part) ? std::nullopt
-                                                 : std::optional{ring_errc::corrupt_length};
+      return header.length() == sizeof(large_part) ? std::nullopt
+                                                   : std::optional{ring_errc::corrupt_length};
     case frame_kind::skip: {
       // To the end of the lap, and never a whole lap: nobody is led round and round.
       const std::uint64_t offset = place_.position & (ring_.capacity() - 1);
-      return offset != 0 && offset + frame_bytes(header.length) == ring_.capacity()
+      return offset != 0 && offset + frame_bytes(header.length()) == ring_.capacity()
                  ? std::nullopt
                  : std::optional{ring_errc::corrupt_length};
     }
@@ -112,7 +113,7 @@ std::expected<std::optional<ring_frame>, ring_error> ring_consumer::read() {
     if (place_.position == limit_) {
       if (const auto error = look(std::memory_order_acquire)) return std::unexpected{*error};
       if (place_.position == limit_) {
-        if (releasable_.position != told_) tell();
+        if (releasable_ != told_) tell();
         return std::nullopt;
       }
     }
@@ -133,31 +134,32 @@ std::expected<std::optional<ring_frame>, ring_error> ring_consumer::read() {
     if (const auto error = check(header, room)) [[unlikely]]
       return wrong(*error);
 
-    std::span<const std::byte> payload{at + sizeof header, header.length};
-    if (header.kind == frame_kind::skip) {
+    std::span<const std::byte> payload{at + sizeof header, header.length()};
+    if (header.kind() == frame_kind::skip) {
       payload = {};
     } else if (!in_place_) {
       std::memcpy(copy_.get(), payload.data(), payload.size());
       payload = {copy_.get(), payload.size()};
     }
-    const auto said = std::as_bytes(std::span{&header, 1}).subspan(sizeof header.checksum);
-    if (crc32c(crc32c(0, said), payload) != header.checksum) [[unlikely]] {
+    constexpr std::uint64_t without_checksum = 0xFFFFFFFF00000000;
+    if (crc32c(header.length_and_checksum & without_checksum, header.sequence, header.rest,
+               payload) != header.checksum()) [[unlikely]] {
       return wrong(ring_errc::corrupt_checksum);
     }
-    if (header.kind == frame_kind::large) [[unlikely]] {
+    if (header.kind() == frame_kind::large) [[unlikely]] {
       const auto large = large_payload(payload);
       if (!large) return wrong(large.error());
       payload = *large;
       large_read_ = true;
     }
-    place_.position += frame_bytes(header.length);
-    if (header.kind == frame_kind::skip) continue;
+    place_.position += frame_bytes(header.length());
+    if (header.kind() == frame_kind::skip) continue;
     ++place_.sequence;
-    generation_read_ = header.generation;
-    return ring_frame{.sequence = header.sequence,
-                      .generation = header.generation,
-                      .type = header.type,
-                      .payload = payload};
+    generation_read_ = header.generation();
+    ++unreleased_;
+    // Made where the caller has it: copying it would cost a part of the time of reading it.
+    return std::expected<std::optional<ring_frame>, ring_error>{
+        std::in_place, std::in_place, header.sequence, header.generation(), header.type(), payload};
   }
 }
 
@@ -183,7 +185,7 @@ std::expected<std::span<const std::byte>, ring_errc> ring_consumer::large_payloa
 void ring_consumer::tell() {
   // CRASH: read and not released: a successor that begins at our place releases it.
   fault_point("ring.releasing", false);
-  told_ = releasable_.position;
+  told_ = releasable_;
   large_read_ = false;
   // ORDER: releases our reading; pairs with ring_producer::released(). seq_cst, since whether the
   // producer sleeps is looked at after it.
@@ -202,12 +204,12 @@ bool ring_consumer::came() {
 }
 
 bool ring_consumer::wait(time_point deadline) {
-  if (releasable_.position != told_) tell();
+  if (releasable_ != told_) tell();
   return detail::ring_wait(sleeper_, spin_, [this] { return came(); }, deadline);
 }
 
 std::optional<sleep_ticket> ring_consumer::prepare_sleep() {
-  if (releasable_.position != told_) tell();
+  if (releasable_ != told_) tell();
   const sleep_ticket ticket = sleeper_.begin();
   if (!came()) return ticket;
   sleeper_.end();
@@ -228,8 +230,8 @@ ring_place ring_consumer::admit_second() {
   PEEPER_ASSERT(id_ == ring_consumer_id::first);
   // ORDER: relaxed: before the next tell(), whose store releases it; pairs with the order of the
   // loads in ring_producer::released(). Until then our own cursor is in the way.
-  ring_.header().consumers[1].released.store(releasable_.position, std::memory_order_relaxed);
-  return releasable_;
+  ring_.header().consumers[1].released.store(releasable_, std::memory_order_relaxed);
+  return {releasable_, place_.sequence - unreleased_};
 }
 
 void ring_consumer::dismiss_second() {

@@ -57,7 +57,7 @@ class ring_consumer {
   /// REQUIRES: a predecessor with the same id is dead and has released nothing behind `from`; the
   /// second has been admitted.
   [[nodiscard]] static ring_consumer attach(const ring_memory& ring, ring_consumer_id id,
-                                            const ring_consumer_options& options);
+                                            ring_consumer_options options);
 
   /// RETURNS: the next published frame; nothing, if there is none; or what is wrong with it. After
   /// an error the same is returned again.
@@ -65,8 +65,9 @@ class ring_consumer {
   /// All that was read may be overwritten. The producer is told at the latest when an eighth of the
   /// ring is free to be told, or nothing is left to read: cheap enough to call after each frame.
   void release() {
-    releasable_ = place_;
-    if (releasable_.position - told_ >= tell_at_ || large_read_) [[unlikely]]
+    releasable_ = place_.position;
+    unreleased_ = 0;
+    if (releasable_ - told_ >= tell_at_ || large_read_) [[unlikely]]
       tell();
   }
 
@@ -93,7 +94,7 @@ class ring_consumer {
   [[nodiscard]] std::uint32_t generation() const noexcept { return generation_; }
 
  private:
-  ring_consumer(const ring_memory& ring, ring_consumer_id id, const ring_consumer_options& options);
+  ring_consumer(const ring_memory& ring, ring_consumer_id id, ring_consumer_options options);
   [[nodiscard]] std::optional<ring_error> look(std::memory_order order);
   [[nodiscard]] bool came();
   [[nodiscard]] std::optional<ring_errc> check(const detail::frame_header& header,
@@ -116,7 +117,8 @@ class ring_consumer {
       began_;              ///< where generation_ took over; nothing: it has not been seen
   bool followed_ = false;  ///< so it must begin at place_ or later
   ring_place place_;
-  ring_place releasable_;              ///< what lies before it is not wanted any more
+  std::uint64_t releasable_;           ///< what lies before it is not wanted any more
+  std::uint64_t unreleased_ = 0;       ///< frames read since release()
   std::uint64_t told_;                 ///< what the producer knows of that
   std::uint64_t limit_;                ///< published, as last seen and checked
   bool large_read_ = false;            ///< a large frame was read and not told of

@@ -115,13 +115,41 @@ enum class frame_kind : std::uint16_t {
   large = 3,   ///< a large_part follows, which says where the payload is
 };
 
+/// Three words, so that it goes between registers and memory in whole words:
+///
+///     0  checksum    32 bits: CRC-32C of this header with zeroes here, and of what follows
+///     4  length      32 bits: of what follows, in bytes, without padding
+///     8  sequence    64 bits
+///     16 generation  32 bits
+///     20 type        16 bits: the user's
+///     22 kind        16 bits
 struct frame_header {
-  std::uint32_t checksum;  ///< CRC-32C of the rest of this header and of what follows
-  std::uint32_t length;    ///< of what follows, in bytes, without padding
+  std::uint64_t length_and_checksum;
   std::uint64_t sequence;
-  std::uint32_t generation;
-  std::uint16_t type;  ///< the user's
-  frame_kind kind;
+  std::uint64_t rest;
+
+  [[nodiscard]] static constexpr frame_header of(std::uint32_t length, std::uint64_t sequence,
+                                                 std::uint32_t generation, std::uint16_t type,
+                                                 frame_kind kind) noexcept {
+    return {std::uint64_t{length} << 32U, sequence,
+            generation | std::uint64_t{type} << 32U |
+                std::uint64_t{static_cast<std::uint16_t>(kind)} << 48U};
+  }
+  [[nodiscard]] constexpr std::uint32_t checksum() const noexcept {
+    return static_cast<std::uint32_t>(length_and_checksum);
+  }
+  [[nodiscard]] constexpr std::uint32_t length() const noexcept {
+    return static_cast<std::uint32_t>(length_and_checksum >> 32U);
+  }
+  [[nodiscard]] constexpr std::uint32_t generation() const noexcept {
+    return static_cast<std::uint32_t>(rest);
+  }
+  [[nodiscard]] constexpr std::uint16_t type() const noexcept {
+    return static_cast<std::uint16_t>(rest >> 32U);
+  }
+  [[nodiscard]] constexpr frame_kind kind() const noexcept {
+    return static_cast<frame_kind>(rest >> 48U);
+  }
 };
 static_assert(sizeof(frame_header) == 24);
 

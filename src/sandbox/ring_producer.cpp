@@ -35,9 +35,8 @@ std::uint64_t fitting(std::uint64_t position, std::uint64_t bytes, std::uint64_t
 
 /// Nobody reads it before it is published: plain stores, in any order.
 void write_frame(std::byte* at, frame_header header, std::span<const std::byte> payload) {
-  constexpr std::size_t checked_from = sizeof header.checksum;
-  header.checksum =
-      crc32c(crc32c(0, std::as_bytes(std::span{&header, 1}).subspan(checked_from)), payload);
+  header.length_and_checksum |=
+      crc32c(header.length_and_checksum, header.sequence, header.rest, payload);
   // CRASH: unpublished: the successor overwrites it.
   fault_point("ring.payload_written", false);
   std::memcpy(at, &header, sizeof header);
@@ -49,8 +48,9 @@ ring_producer::ring_producer(const ring_memory& ring, std::uint32_t generation,
                              const ring_place& from)
     : ring_{ring},
       generation_{generation},
-      published_{from},
-      written_{from},
+      published_{from.position},
+      written_{from.position},
+      sequence_{from.sequence},
       sleeper_{ring.header().producer_sleep},
       wakers_{detail::ring_waker{ring.header().consumer_sleep[0]},
               detail::ring_waker{ring.header().consumer_sleep[1]}} {
@@ -90,8 +90,8 @@ void ring_producer::take_line() {
   // CRASH: the predecessor is still the last generation there was; the next one takes the other
   // line, or this one again.
   fault_point("ring.take_over_closed", false);
-  line.began.store(published_.position, std::memory_order_relaxed);
-  line.published.store(published_.position, std::memory_order_relaxed);
+  line.began.store(published_, std::memory_order_relaxed);
+  line.published.store(published_, std::memory_order_relaxed);
   fault_point("ring.take_over_written", false);
   line.generation.store(generation_, std::memory_order_seq_cst);
   // CRASH: it has taken over and published nothing.
@@ -108,10 +108,10 @@ std::expected<std::uint64_t, ring_error> ring_producer::released(std::memory_ord
   // the first is then, so whoever sees the first beyond that place sees the second, too.
   const std::uint64_t first = consumers[0].released.load(order);
   const std::uint64_t second = consumers[1].released.load(order);
-  if (first > published_.position) {
+  if (first > published_) {
     return std::unexpected{ring_error{ring_errc::corrupt_cursor, first}};
   }
-  if (second > published_.position && second != no_consumer) {
+  if (second > published_ && second != no_consumer) {
     return std::unexpected{ring_error{ring_errc::corrupt_cursor, second}};
   }
   return std::min(first, second);
@@ -126,7 +126,7 @@ std::expected<void, ring_error> ring_producer::make_room(std::uint64_t up_to) {
   room_until_ = std::max(room_until_, *read + ring_.capacity());
   if (up_to <= room_until_) return {};
   wanted_ = up_to - ring_.capacity();
-  return std::unexpected{ring_error{ring_errc::full, published_.position}};
+  return std::unexpected{ring_error{ring_errc::full, published_}};
 }
 
 bool ring_producer::room_came(std::memory_order order) const {
@@ -154,43 +154,43 @@ std::expected<std::span<std::byte>, ring_error> ring_producer::reserve(std::uint
   const std::uint64_t capacity = ring_.capacity();
   if (length <= ring_.inside_max() - sizeof(frame_header)) [[likely]] {
     const std::uint64_t bytes = frame_bytes(length);
-    const std::uint64_t position = fitting(written_.position, bytes, capacity);
+    const std::uint64_t position = fitting(written_, bytes, capacity);
     // What is unpublished is not read: all of a group must have room at once. Half of the ring is
     // left for the small frames that say where the rest of it is.
-    const std::uint64_t group = position + bytes - published_.position;
+    const std::uint64_t group = position + bytes - published_;
     if (group <= (length <= sizeof(large_part) ? capacity : capacity / 2)) [[likely]] {
       if (const auto room = make_room(position + bytes); !room) [[unlikely]] {
         return std::unexpected{room.error()};
       }
       std::byte* const at = ring_.data().data() + (position & (capacity - 1));
-      open_.emplace(position, type, frame_kind::inside,
-                    std::span{at + sizeof(frame_header), length});
-      return open_->payload;
+      const std::span payload{at + sizeof(frame_header), length};
+      open_.emplace(position, type, frame_kind::inside, payload);
+      return payload;
     }
   }
   const auto payload = reserve_large(length);
   if (!payload) return std::unexpected{payload.error()};
   constexpr std::uint64_t bytes = frame_bytes(sizeof(large_part));
-  const std::uint64_t position = fitting(written_.position, bytes, capacity);
-  if (position + bytes - published_.position > capacity) {
-    return std::unexpected{ring_error{ring_errc::too_large, published_.position}};
+  const std::uint64_t position = fitting(written_, bytes, capacity);
+  if (position + bytes - published_ > capacity) {
+    return std::unexpected{ring_error{ring_errc::too_large, published_}};
   }
   if (const auto room = make_room(position + bytes); !room) return std::unexpected{room.error()};
   open_.emplace(position, type, frame_kind::large, *payload);
-  return open_->payload;
+  return payload;
 }
 
 std::expected<std::span<std::byte>, ring_error> ring_producer::reserve_large(std::size_t length) {
   const std::uint64_t used = large_unpublished_ ? large_used_ : 0;
   if (length > ring_.large().size() - used) {
-    return std::unexpected{ring_error{ring_errc::too_large, published_.position}};
+    return std::unexpected{ring_error{ring_errc::too_large, published_}};
   }
   if (!large_unpublished_ && large_end_ != 0) {
     const auto read = released(std::memory_order_acquire);
     if (!read) return std::unexpected{read.error()};
     if (*read < large_end_) {
       wanted_ = large_end_;
-      return std::unexpected{ring_error{ring_errc::full, published_.position}};
+      return std::unexpected{ring_error{ring_errc::full, published_}};
     }
     give_back_large();
   }
@@ -198,17 +198,13 @@ std::expected<std::span<std::byte>, ring_error> ring_producer::reserve_large(std
 }
 
 void ring_producer::write_skip(std::uint64_t up_to) {
-  const std::uint64_t left = up_to - written_.position;
+  const std::uint64_t left = up_to - written_;
   // Where not even a header fits, there is none, and the reader knows.
   if (left < sizeof(frame_header)) return;
-  std::byte* const at = ring_.data().data() + (written_.position & (ring_.capacity() - 1));
+  std::byte* const at = ring_.data().data() + (written_ & (ring_.capacity() - 1));
   write_frame(at,
-              {.checksum = 0,
-               .length = static_cast<std::uint32_t>(left - sizeof(frame_header)),
-               .sequence = written_.sequence,
-               .generation = generation_,
-               .type = 0,
-               .kind = frame_kind::skip},
+              frame_header::of(static_cast<std::uint32_t>(left - sizeof(frame_header)), sequence_,
+                               generation_, 0, frame_kind::skip),
               {});
   // CRASH: unpublished.
   fault_point("ring.skip_written", false);
@@ -216,33 +212,32 @@ void ring_producer::write_skip(std::uint64_t up_to) {
 
 void ring_producer::commit(std::size_t length) {
   PEEPER_ASSERT(open_ && length <= open_->payload.size());
-  const open_frame frame = *open_;
-  open_.reset();
-  if (frame.position != written_.position) [[unlikely]]
+  const open_frame& frame = *open_;
+  if (frame.position != written_) [[unlikely]]
     write_skip(frame.position);
   std::byte* const at = ring_.data().data() + (frame.position & (ring_.capacity() - 1));
-  frame_header header{.checksum = 0,
-                      .length = static_cast<std::uint32_t>(length),
-                      .sequence = written_.sequence,
-                      .generation = generation_,
-                      .type = frame.type,
-                      .kind = frame.kind};
+  const auto payload = frame.payload.first(length);
   if (frame.kind == frame_kind::inside) [[likely]] {
-    write_frame(at, header, frame.payload.first(length));
+    write_frame(at,
+                frame_header::of(static_cast<std::uint32_t>(length), sequence_, generation_,
+                                 frame.type, frame_kind::inside),
+                payload);
+    written_ = frame.position + frame_bytes(length);
   } else {
-    const auto offset = static_cast<std::uint64_t>(frame.payload.data() - ring_.large().data());
-    const large_part part{.offset = offset,
-                          .length = length,
-                          .checksum = crc32c(0, frame.payload.first(length)),
-                          .zero = 0};
-    header.length = sizeof part;
-    std::memcpy(at + sizeof header, &part, sizeof part);
-    write_frame(at, header, std::as_bytes(std::span{&part, 1}));
+    const auto offset = static_cast<std::uint64_t>(payload.data() - ring_.large().data());
+    const large_part part{
+        .offset = offset, .length = length, .checksum = crc32c(0, payload), .zero = 0};
+    std::memcpy(at + sizeof(frame_header), &part, sizeof part);
+    write_frame(
+        at, frame_header::of(sizeof part, sequence_, generation_, frame.type, frame_kind::large),
+        std::as_bytes(std::span{&part, 1}));
+    written_ = frame.position + frame_bytes(sizeof part);
     large_used_ = std::min<std::uint64_t>(offset + rounded(length), ring_.large().size());
     large_unpublished_ = true;
   }
-  written_.position = frame.position + frame_bytes(header.length);
-  ++written_.sequence;
+  open_.reset();
+  ++sequence_;
+  ++unpublished_;
   // CRASH: unpublished, and so is all of its group.
   fault_point("ring.header_written", false);
 }
@@ -264,22 +259,22 @@ std::expected<void, ring_error> ring_producer::append(std::uint16_t type,
 }
 
 void ring_producer::publish() {
-  if (written_ == published_) return;
+  if (unpublished_ == 0) return;
   if (large_unpublished_) [[unlikely]] {
     large_unpublished_ = false;
-    large_end_ = written_.position;
+    large_end_ = written_;
   } else if (large_end_ != 0) [[unlikely]] {
     if (const auto read = released(std::memory_order_acquire); read && *read >= large_end_) {
       give_back_large();
     }
   }
   published_ = written_;
+  unpublished_ = 0;
   // CRASH: before this store nothing of the group has happened; after it, all of it has.
   fault_point("ring.publishing", false);
   // ORDER: releases the frames; pairs with ring_consumer::look(). seq_cst, since whether anybody
   // sleeps is looked at after it.
-  ring_.header().producers[generation_ & 1U].published.store(published_.position,
-                                                             std::memory_order_seq_cst);
+  ring_.header().producers[generation_ & 1U].published.store(published_, std::memory_order_seq_cst);
   fault_point("ring.published", false);
   for (auto& waker : wakers_) waker.wake_if_asleep();
 }
@@ -287,6 +282,8 @@ void ring_producer::publish() {
 void ring_producer::discard() {
   open_.reset();
   written_ = published_;
+  sequence_ -= unpublished_;
+  unpublished_ = 0;
   if (large_unpublished_) {
     large_unpublished_ = false;
     give_back_large();
@@ -308,10 +305,10 @@ void ring_producer::give_back_large() {
 // --- the second consumer -------------------------------------------------------------------------
 
 ring_place ring_producer::admit_second() {
-  PEEPER_ASSERT(written_ == published_);
+  PEEPER_ASSERT(unpublished_ == 0);
   // ORDER: relaxed: read by this thread, and by the consumer that is started after this.
-  ring_.header().consumers[1].released.store(published_.position, std::memory_order_relaxed);
-  return published_;
+  ring_.header().consumers[1].released.store(published_, std::memory_order_relaxed);
+  return place();
 }
 
 void ring_producer::dismiss_second() {

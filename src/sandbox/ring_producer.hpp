@@ -84,7 +84,7 @@ class ring_producer {
   void dismiss_second();
 
   /// Behind all that is published.
-  [[nodiscard]] ring_place place() const noexcept { return published_; }
+  [[nodiscard]] ring_place place() const noexcept { return {published_, sequence_ - unpublished_}; }
   [[nodiscard]] std::uint32_t generation() const noexcept { return generation_; }
 
  private:
@@ -107,10 +107,12 @@ class ring_producer {
 
   ring_memory ring_;
   std::uint32_t generation_;
-  ring_place published_;
-  ring_place written_;            ///< behind what is committed
-  std::uint64_t room_until_ = 0;  ///< what lies before it may be overwritten
-  std::uint64_t wanted_ = 0;      ///< what reserve() was last refused for: consumers must get here
+  std::uint64_t published_;        ///< a position
+  std::uint64_t written_;          ///< the position behind what is committed
+  std::uint64_t sequence_;         ///< of the next frame
+  std::uint64_t unpublished_ = 0;  ///< frames committed since publish()
+  std::uint64_t room_until_ = 0;   ///< what lies before it may be overwritten
+  std::uint64_t wanted_ = 0;       ///< what reserve() was last refused for: consumers must get here
   std::optional<open_frame> open_;
   std::uint64_t large_used_ = 0;    ///< by the last group that has large frames
   std::uint64_t large_end_ = 0;     ///< where that group ends in the ring; 0: there is none

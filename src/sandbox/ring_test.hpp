@@ -58,7 +58,7 @@ class test_ring {
   [[nodiscard]] ring_consumer first(const ring_consumer_options& options = {}) const {
     return ring_consumer::attach(ring_, ring_consumer_id::first, options);
   }
-  [[nodiscard]] ring_consumer second(const ring_consumer_options& options) const {
+  [[nodiscard]] ring_consumer second(ring_consumer_options options) const {
     return ring_consumer::attach(ring_, ring_consumer_id::second, options);
   }
 
