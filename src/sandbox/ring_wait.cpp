@@ -75,10 +75,21 @@ void ring_spin::pause() noexcept {
 #endif
 }
 
+void ring_spin::helped() noexcept {
+  if (useless_ < patience) {
+    useless_ = 0;
+    next_rest_ = 1;
+  } else {
+    useless_ = patience - 1;  // a long look helped: one usual look shows whether those do, now
+  }
+}
+
 void ring_spin::failed() noexcept {
-  constexpr unsigned patience = 3;
-  constexpr unsigned rest_max = 64;
-  if (++useless_ >= patience) rest_ = std::min(1U << std::min(useless_ - patience, 31U), rest_max);
+  constexpr unsigned rest_max = 256;
+  if (useless_ < patience) ++useless_;
+  if (useless_ < patience) return;
+  rest_ = next_rest_;
+  next_rest_ = std::min(2 * next_rest_, rest_max);
 }
 
 }  // namespace detail

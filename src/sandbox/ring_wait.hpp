@@ -71,9 +71,11 @@ class ring_waker {
   std::uint32_t last_ = 0;  ///< the episode that was woken last
 };
 
-/// How long to look before sleeping. About 2 us where it helps: a sleep and a wake-up cost more.
-/// Not at all where it did not help lately (on a shared core, the other side waits for us to leave
-/// it); tried again now and then, ever more rarely.
+/// How long to look before sleeping: 2 us where that helps, since a sleep and a wake-up cost more.
+/// Not at all where it did not help lately: on a core that the two sides share, the other one waits
+/// for us to leave it. Now and then, ever more rarely, a longer look: two sides on cores of their
+/// own that both sleep find each other awake again only if one stays so for as long as waking the
+/// other takes.
 class ring_spin {
  public:
   /// RETURNS: whether `came()` was true in time.
@@ -83,11 +85,12 @@ class ring_spin {
       --rest_;
       return came();
     }
+    const duration limit = useless_ < patience ? usual : probe;
     const time_point begin = now();
     do {
       for (int i = 0; i < looks_a_reading; ++i) {
         if (came()) {
-          useless_ = 0;
+          helped();
           return true;
         }
         pause();
@@ -98,14 +101,18 @@ class ring_spin {
   }
 
  private:
-  static constexpr duration limit = std::chrono::microseconds{2};
+  static constexpr duration usual = std::chrono::microseconds{2};
+  static constexpr duration probe = std::chrono::microseconds{20};
+  static constexpr unsigned patience = 3;
   static constexpr int looks_a_reading = 8;
   static time_point now() noexcept;
   static void pause() noexcept;
+  void helped() noexcept;
   void failed() noexcept;
 
-  unsigned useless_ = 0;  ///< spins in a row that did not help
-  unsigned rest_ = 0;     ///< waits until the next try
+  unsigned useless_ = 0;  ///< looks in a row that did not help, up to `patience`
+  unsigned rest_ = 0;     ///< waits until the next look
+  unsigned next_rest_ = 1;
 };
 
 /// Spins, then sleeps, until `came()`. RETURNS: false if `deadline` passed first.
