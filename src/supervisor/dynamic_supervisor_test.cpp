@@ -170,7 +170,7 @@ PEEPER_SIM_TEST(dynamic_supervisor, EndsAllAtOnce) {
   std::vector<ref<sleeper>> all;
   for (int i = 0; i < 5; ++i) {
     all.push_back(s.start_child_as<sleeper>({.shutdown = 1s}).value());
-    all.back().cast(sleep_for{500ms});
+    all.back().cast(keep_busy{500ms});
   }
   sim.run();
   const time_point before = sim.now();
@@ -316,7 +316,7 @@ PEEPER_SIM_TEST(transfer, ThatCannotBeLeavesEverythingAsItWas) {
 PEEPER_SIM_TEST(transfer, ThatDoesNotComeToItInTimeDoesNotHappenLater) {
   auto [from, to] = two_hotels(rt);
   const auto t = from.start_child<sleeper>().value();
-  t.cast(sleep_for{1s});
+  t.cast(keep_busy{1s});
   sim.run();
   EXPECT_EQ(transfer(t, to, 10ms).error().code(), child_errc::timed_out);
   sim.advance(2s);

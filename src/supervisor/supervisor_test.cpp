@@ -358,7 +358,7 @@ PEEPER_SIM_TEST(supervisor, AChildThatDoesNotEndInTimeIsKilledAndOneWithBrutalKi
                               {member_spec(d, {.id = "a", .shutdown = brutal_kill}),
                                child_spec<sleeper>({.id = "s", .shutdown = 10ms})})
                  .value();
-  top.child<sleeper>("s").value().cast(sleep_for{1s});
+  top.child<sleeper>("s").value().cast(keep_busy{1s});
   sim.run();
   const time_point before = sim.now();
   EXPECT_TRUE(top.terminate_child("s"));

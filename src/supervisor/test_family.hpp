@@ -76,13 +76,13 @@ struct counter_of_another_class {
   using state = int;
 };
 
-struct sleep_for {
+struct keep_busy {
   duration d;
 };
 /// Its callback takes its (simulated) time, and cannot be interrupted.
 struct sleeper {
   using state = int;
-  void handle_cast(const sleep_for& m, state&) {
+  void handle_cast(const keep_busy& m, state&) {
     parker p;
     environment& env = detail::env_of(*detail::current_branch());
     env.park(p, env.now() + m.d);
