@@ -40,14 +40,6 @@ std::string table_error::what() const {
 
 namespace detail {
 
-table_lock::table_lock() noexcept {
-  pthread_rwlockattr_t kind;
-  pthread_rwlockattr_init(&kind);
-  pthread_rwlockattr_setkind_np(&kind, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-  pthread_rwlock_init(&lock_, &kind);
-  pthread_rwlockattr_destroy(&kind);
-}
-
 namespace {
 
 table_id new_table_id() noexcept {
@@ -130,6 +122,14 @@ table_error table_base::error(table_errc code) const {
 }
 
 environment& table_base::env() const noexcept { return runtime_->env(); }
+
+void table_journal::make_more_room(std::size_t more) {
+  const std::size_t room = 2 * rows.size() + more;
+  if (room > std::numeric_limits<std::uint32_t>::max()) {
+    throw std::length_error{"peeper: a callback has changed 2^32 rows of a table"};
+  }
+  rows.reserve(room);
+}
 
 // --- commit ------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <peeper/table.hpp>
 
+#include <cstdint>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -235,6 +236,37 @@ PEEPER_SIM_TEST(table_operations, TakeAKeyThatIsMadeOfSeveralMembers) {
 }
 
 // --- commit --------------------------------------------------------------------------------------
+
+struct alignas(32) wide_row {
+  int id = 0;
+};
+
+PEEPER_SIM_TEST(table_operations, KeepRowsWhereTheirAlignmentAsks) {
+  using wide = table<wide_row, &wide_row::id>;
+  auto owner = start_owner<wide>(rt);
+  in(owner, [](wide::owner& t) {
+    for (int id = 0; id < 100; ++id) t.insert(wide_row{id});
+    const bool aligned = t.fold(true, [](bool all, const wide_row& r) {
+      return all && reinterpret_cast<std::uintptr_t>(&r) % alignof(wide_row) == 0;
+    });
+    EXPECT_TRUE(aligned);
+    EXPECT_EQ(t.size(), 100U);
+  });
+}
+
+PEEPER_SIM_TEST(table_operations, FindEveryRowAndNoOtherWhileASetGrows) {
+  auto owner = start_owner<names>(rt, {.name = "names"}, kept_tables::all());
+  const auto r = find_table<names>(rt, "names").value();
+  constexpr int all = 2'000;
+  for (int id = 0; id < all; id += 100) {
+    in(owner, [id](names::owner& t) {
+      for (int i = id; i < id + 100; ++i) t.insert({i, "", i});
+    });
+    for (int i = 0; i < all; ++i) ASSERT_EQ(r.member(i), i < id + 100) << i << " of " << id + 100;
+  }
+  const auto sum = r.fold(0, [](int s, const name_row& row) { return s + row.hits; });
+  EXPECT_EQ(sum, all * (all - 1) / 2);
+}
 
 PEEPER_SIM_TEST(table_commit, IsWhenReadersSeeWhatTheOwnerSawAtOnce_P2) {
   auto owner = start_owner<names>(rt, {.name = "names"});

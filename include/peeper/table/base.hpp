@@ -16,16 +16,19 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <expected>
 #include <limits>
 #include <memory>
+#include <new>
 #include <string>
 #include <typeinfo>
 #include <vector>
 
 #include <peeper/detail/companion.hpp>
 #include <peeper/detail/execution.hpp>
+#include <peeper/detail/pool.hpp>
 #include <peeper/environment.hpp>
 #include <peeper/table/lock.hpp>
 #include <peeper/table/types.hpp>
@@ -40,14 +43,25 @@ enum class row_state : std::uint8_t { committed, added, removed };
 /// Whose eyes look at the rows.
 enum class table_view : std::uint8_t { owner, others };
 
+/// Small on purpose: with its hook, a number and a row of 24 bytes it fills a cache line.
 struct row_entry {
   std::atomic<std::uint32_t> holders{1};  ///< the table, and who looks at the row without the lock
   // guarded by the table's lock
+  std::uint32_t journal_at = 0;  ///< while it is not committed
   row_state state = row_state::added;
-  std::size_t journal_at = 0;  ///< while it is not committed
 
   [[nodiscard]] bool seen_by(table_view who) const noexcept {
     return state != (who == table_view::owner ? row_state::removed : row_state::added);
+  }
+
+  // A row that is replaced leaves its memory to the next one.
+  static void* operator new(std::size_t bytes) { return pool_allocate(bytes); }
+  static void* operator new(std::size_t bytes, std::align_val_t a) {
+    return ::operator new(bytes, a);
+  }
+  static void operator delete(void* p, std::size_t bytes) noexcept { pool_free(p, bytes); }
+  static void operator delete(void* p, std::size_t bytes, std::align_val_t a) noexcept {
+    ::operator delete(p, bytes, a);
   }
 };
 
@@ -56,13 +70,14 @@ struct table_journal {
   std::vector<row_entry*> rows;
   std::ptrdiff_t growth = 0;  ///< what the commit will add to the size
 
+  /// Throws std::bad_alloc; std::length_error beyond 2^32 rows in one callback.
   void make_room(std::size_t more) {
-    if (rows.capacity() - rows.size() < more) rows.reserve(2 * rows.size() + more);
+    if (rows.capacity() - rows.size() < more) make_more_room(more);
   }
   /// REQUIRES: room.
   void note(row_entry& e, row_state now) noexcept {
     e.state = now;
-    e.journal_at = rows.size();
+    e.journal_at = static_cast<std::uint32_t>(rows.size());
     rows.push_back(&e);
     growth += now == row_state::added ? 1 : -1;
   }
@@ -73,6 +88,9 @@ struct table_journal {
     rows.pop_back();
     --growth;
   }
+
+ private:
+  void make_more_room(std::size_t more);
 };
 
 class table_base : public companion, public std::enable_shared_from_this<table_base> {

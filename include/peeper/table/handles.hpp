@@ -73,7 +73,11 @@ class table_reading {
   /// The row of this key, if there is; of a bag all its rows, oldest first.  O(1), ordered O(log
   /// n).
   [[nodiscard]] answer<found> lookup(const key& k) const {
-    return give(here("lookup").lookup(eyes(), k));
+    if constexpr (Plain) {
+      return give(here("lookup").lookup(eyes(), k));
+    } else {
+      return here("lookup").lookup(eyes(), k);  // made where the caller has it
+    }
   }
   /// One member of the row: `sessions.lookup_element<&session::user>(7)`. Not for bags.
   template <auto Member>

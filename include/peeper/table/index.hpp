@@ -27,18 +27,10 @@
 
 namespace peeper::detail {
 
-/// std::hash of an int is that int: mixed, so that the low bits say something of all (the end of
-/// MurmurHash3; one to one).
-[[nodiscard]] constexpr std::uint64_t mix_bits(std::uint64_t h) noexcept {
-  h = (h ^ (h >> 33U)) * 0xff51afd7ed558ccdU;
-  h = (h ^ (h >> 33U)) * 0xc4ceb9fe1a85ec53U;
-  return h ^ (h >> 33U);
-}
-[[nodiscard]] constexpr std::uint64_t reversed_bits(std::uint64_t x) noexcept {
-  x = ((x >> 1U) & 0x5555555555555555U) | ((x & 0x5555555555555555U) << 1U);
-  x = ((x >> 2U) & 0x3333333333333333U) | ((x & 0x3333333333333333U) << 2U);
-  x = ((x >> 4U) & 0x0f0f0f0f0f0f0f0fU) | ((x & 0x0f0f0f0f0f0f0f0fU) << 4U);
-  return std::byteswap(x);
+/// std::hash of an int is that int: spread, so that the upper bits say something of all. By
+/// Fibonacci's multiplication, so that consecutive ints get places far from each other; one to one.
+[[nodiscard]] constexpr std::uint64_t spread_bits(std::uint64_t h) noexcept {
+  return (h ^ (h >> 32U)) * 0x9e3779b97f4a7c15U;
 }
 
 template <class Key>
@@ -59,16 +51,20 @@ concept table_hashable =
 template <class Key>
 [[nodiscard]] std::uint64_t table_hash(const Key& key) {
   if constexpr (std_hashable<Key>) {
-    return mix_bits(std::hash<Key>{}(key));
+    return spread_bits(std::hash<Key>{}(key));
   } else {
-    return mix_bits(boost::hash<Key>{}(key));
+    return spread_bits(boost::hash<Key>{}(key));
   }
 }
 
-/// A place in the walk of a table whose keys have no order: by the reversed bits of the hash, then
-/// by the age of the row.
+/// Their hash costs less than to look it up.
+template <class Key>
+concept quickly_hashed = std::integral<Key> || std::is_enum_v<Key> || std::is_pointer_v<Key>;
+
+/// A place in the walk of a table whose keys have no order: by the hash, then by the age of the
+/// row.
 struct hash_place {
-  std::uint64_t order = 0;
+  std::uint64_t hash = 0;
   std::uint64_t number = 0;
   friend constexpr auto operator<=>(const hash_place&, const hash_place&) noexcept = default;
 };
@@ -76,19 +72,43 @@ struct hash_place {
 // ------------------------------------------------------------------------------------ set
 
 template <class Row, auto KeyOf>
-struct hashed_row : row_entry,
-                    boost::intrusive::unordered_set_base_hook<
-                        boost::intrusive::link_mode<boost::intrusive::normal_link>> {
-  explicit hashed_row(Row r) : row{std::move(r)}, hash{table_hash(key())} {}
+struct hashed_row : boost::intrusive::unordered_set_base_hook<
+                        boost::intrusive::link_mode<boost::intrusive::normal_link>>,
+                    row_entry {
+  using key_type = std::remove_cvref_t<std::invoke_result_t<decltype(KeyOf), const Row&>>;
+  static constexpr bool keeps_hash = !quickly_hashed<key_type>;
+
+  explicit hashed_row(Row r) : row{std::move(r)} {
+    if constexpr (keeps_hash) hash_ = table_hash(key());
+  }
   [[nodiscard]] decltype(auto) key() const { return std::invoke(KeyOf, row); }
+  [[nodiscard]] std::uint64_t hash() const {
+    if constexpr (keeps_hash) {
+      return hash_;
+    } else {
+      return table_hash(key());
+    }
+  }
+  [[nodiscard]] bool has(const key_type& k, std::uint64_t hash_of_k) const {
+    if constexpr (keeps_hash) {
+      return hash_ == hash_of_k && key() == k;
+    } else {
+      return key() == k;
+    }
+  }
+
+ private:
+  struct none {};
+  [[no_unique_address]] std::conditional_t<keeps_hash, std::uint64_t, none> hash_{};
+
+ public:
   const Row row;
-  const std::uint64_t hash;
   std::uint64_t number = 0;  ///< tells rows of one hash apart in a walk
 };
 
-/// The walk goes by the reversed bits of the hash. Growing splits each bucket in two that follow
-/// each other in this order, so a place in it stays good through growth and every change: who is
-/// there during a whole walk is met once (but see place_of(key)).
+/// A bucket is named by the upper bits of the hash, and the walk goes by the hash. Growing splits
+/// each bucket in two that follow each other, so a place in the walk stays good through growth and
+/// every change: who is there during a whole walk is met once (but see place_of(key)).
 template <class Row, auto KeyOf>
 class hash_index {
  public:
@@ -96,13 +116,16 @@ class hash_index {
   using key = std::remove_cvref_t<std::invoke_result_t<decltype(KeyOf), const Row&>>;
   using place = hash_place;
 
-  hash_index() : rows_{traits{buckets_.get(), count_}} {}
+  hash_index() : rows_{traits{buckets_.get(), count_}, bucket_of_row{&shift_}} {}
+  hash_index(const hash_index&) = delete;
+  hash_index& operator=(const hash_index&) = delete;
 
   /// Throws std::bad_alloc: nothing has changed.
   void make_room(std::size_t rows) {
     if (rows <= count_) return;
     const std::size_t more = std::bit_ceil(rows);
     auto buckets = std::make_unique<bucket[]>(more);
+    shift_ = shift_of(more);
     rows_.rehash(traits{buckets.get(), more});
     buckets_ = std::move(buckets);
     count_ = more;
@@ -118,23 +141,21 @@ class hash_index {
   template <class F>
   void each_of(const key& k, F&& f) const {
     const std::uint64_t hash = table_hash(k);
-    const std::size_t at = hash & (count_ - 1);
+    const std::size_t at = hash >> shift_;
     auto& all = const_cast<set&>(rows_);
     for (auto i = all.begin(at), end = all.end(at); i != end;) {
       entry& e = *i++;
-      if (e.hash == hash && e.key() == k && f(e)) return;
+      if (e.has(k, hash) && f(e)) return;
     }
   }
   template <class F>
   void each(F&& f) const {
     for (entry& e : const_cast<set&>(rows_)) f(e);
   }
-  [[nodiscard]] static place place_of(const entry& e) noexcept {
-    return {reversed_bits(e.hash), e.number};
-  }
+  [[nodiscard]] static place place_of(const entry& e) noexcept { return {e.hash(), e.number}; }
   /// Of a key that may be gone: then rows of the same hash, if there are, may be met again.
   [[nodiscard]] place place_of(const key& k, table_view who) const {
-    place p{reversed_bits(table_hash(k)), 0};
+    place p{table_hash(k), 0};
     each_of(k, [&](const entry& e) {
       if (e.seen_by(who)) p.number = e.number;
       return false;
@@ -144,10 +165,8 @@ class hash_index {
   /// At least `n` rows that come after `from`, if there are as many, are appended to `out`.
   void after(const std::optional<place>& from, std::size_t n, table_view who,
              std::vector<entry*>& out) const {
-    const auto bits = static_cast<unsigned>(std::countr_zero(count_));
     auto& all = const_cast<set&>(rows_);
-    for (std::size_t i = from ? from->order >> (64 - bits) : 0; i < count_; ++i) {
-      const std::size_t at = reversed_bits(i) >> (64 - bits);
+    for (std::size_t at = from ? from->hash >> shift_ : 0; at < count_; ++at) {
       const auto before = static_cast<std::ptrdiff_t>(out.size());
       for (auto e = all.begin(at), end = all.end(at); e != end; ++e) {
         if (e->seen_by(who) && (!from || place_of(*e) > *from)) out.push_back(&*e);
@@ -163,21 +182,24 @@ class hash_index {
   }
 
  private:
-  struct hash_of_row {
-    std::size_t operator()(const entry& e) const noexcept { return e.hash; }
+  struct bucket_of_row {
+    const unsigned* shift;
+    std::size_t operator()(const entry& e) const noexcept { return e.hash() >> *shift; }
   };
   struct same_key {
-    bool operator()(const entry& a, const entry& b) const {
-      return a.hash == b.hash && a.key() == b.key();
-    }
+    bool operator()(const entry& a, const entry& b) const { return a.has(b.key(), b.hash()); }
   };
+  static constexpr unsigned shift_of(std::size_t buckets) noexcept {
+    return 64U - static_cast<unsigned>(std::countr_zero(buckets));
+  }
   using set = boost::intrusive::unordered_multiset<
-      entry, boost::intrusive::hash<hash_of_row>, boost::intrusive::equal<same_key>,
+      entry, boost::intrusive::hash<bucket_of_row>, boost::intrusive::equal<same_key>,
       boost::intrusive::power_2_buckets<true>, boost::intrusive::constant_time_size<false>>;
   using bucket = typename set::bucket_type;
   using traits = typename set::bucket_traits;
 
   std::size_t count_ = 16;
+  unsigned shift_ = shift_of(count_);
   std::unique_ptr<bucket[]> buckets_ = std::make_unique<bucket[]>(count_);
   set rows_;
   std::uint64_t last_number_ = 0;
@@ -200,7 +222,7 @@ struct ordered_row : row_entry, tree_hook {
 /// Of a bag: the rows of a key stand side by side, in the order in which they have come.
 template <class Row, auto KeyOf>
 struct bag_row : row_entry, tree_hook {
-  explicit bag_row(Row r) : row{std::move(r)}, place_{reversed_bits(table_hash(key())), 0} {}
+  explicit bag_row(Row r) : row{std::move(r)}, place_{table_hash(key()), 0} {}
   [[nodiscard]] decltype(auto) key() const { return std::invoke(KeyOf, row); }
   [[nodiscard]] const hash_place& place() const noexcept { return place_; }
   void placed(std::uint64_t number) noexcept { place_.number = number; }
@@ -233,9 +255,9 @@ class tree_index {
         if (f(e)) return;
       }
     } else {
-      const hash_place first{reversed_bits(table_hash(k)), 0};
+      const hash_place first{table_hash(k), 0};
       for (auto i = all.lower_bound(first, before{});
-           i != all.end() && i->place().order == first.order;) {
+           i != all.end() && i->place().hash == first.hash;) {
         entry& e = *i++;
         if (e.key() == k && f(e)) return;
       }
@@ -251,7 +273,7 @@ class tree_index {
     if constexpr (ByKey) {
       return k;
     } else {
-      hash_place p{reversed_bits(table_hash(k)), 0};
+      hash_place p{table_hash(k), 0};
       each_of(k, [&](const entry& e) {
         if (e.seen_by(who)) p = e.place();
         return false;

@@ -69,10 +69,16 @@ class table_store final : public table_base {
   }
 
   // --- reading
+  /// The row is copied once, to where the caller has it: a second copy costs as much as the search.
   [[nodiscard]] answer<found> lookup(table_view who, const key& k) const {
+    answer<found> result;
     const reading lock{*this, who};
-    if (gone_) return std::unexpected{error(table_errc::gone)};
-    return rows_of(who, k);
+    if (gone_) {
+      result = std::unexpected{error(table_errc::gone)};
+    } else {
+      add_rows_of(who, k, *result);
+    }
+    return result;
   }
   template <class Read>
   [[nodiscard]] auto look_at(table_view who, const key& k, Read&& read) const
@@ -194,7 +200,8 @@ class table_store final : public table_base {
     return change<found>(
         who, 0, [&] { return being_changed(k); },
         [&](table_journal& j) {
-          found rows = rows_of(table_view::owner, k);
+          found rows;
+          add_rows_of(table_view::owner, k, rows);
           remove_if(k, j, [](const entry&) { return true; });
           return rows;
         });
@@ -284,17 +291,14 @@ class table_store final : public table_base {
     });
     return result;
   }
-  [[nodiscard]] found rows_of(table_view who, const key& k) const {
+  void add_rows_of(table_view who, const key& k, found& rows) const {
     if constexpr (many) {
-      std::vector<Row> rows;
       rows_.each_of(k, [&](const entry& e) {
         if (e.seen_by(who)) rows.push_back(e.row);
         return false;
       });
-      return rows;
-    } else {
-      const entry* e = seen(who, k);
-      return e == nullptr ? std::nullopt : std::optional<Row>{e->row};
+    } else if (const entry* e = seen(who, k); e != nullptr) {
+      rows.emplace(e->row);
     }
   }
   /// By the owner's running callback.
