@@ -12,8 +12,8 @@ core=(g++ make cmake ninja-build ccache
 test=(libgtest-dev libgmock-dev libcli11-dev redis-tools
   clang-22 clang-tidy-22 clang-format-22 libclang-rt-22-dev llvm-22)
 demo=(libcli11-dev redis-tools)
-# The peers of the benchmarks: CAF, and Elixir for OTP.
-bench=(libbenchmark-dev libcaf-dev elixir)
+# The peers of the benchmarks: CAF, and Elixir for OTP; containers beside those of tables.
+bench=(libbenchmark-dev libcaf-dev elixir libtbb-dev libabsl-dev)
 
 wanted=()
 for set_name in "$@"; do

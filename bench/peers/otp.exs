@@ -101,6 +101,27 @@ defmodule Worker do
   end
 end
 
+# Owns an ETS table as tables of ours are by default: a set, others read, one writes.
+defmodule Market do
+  use GenServer
+  @impl true
+  def init(rows) do
+    :quotes = :ets.new(:quotes, [:set, :protected, :named_table])
+    for i <- 0..(rows - 1), do: :ets.insert(:quotes, {i, i, i})
+    {:ok, nil}
+  end
+  @impl true
+  def handle_call({:write_all, keys}, _from, s) do
+    write(keys)
+    {:reply, true, s}
+  end
+  defp write([]), do: :ok
+  defp write([key | more]) do
+    :ets.insert(:quotes, {key, key + 1, key + 2})
+    write(more)
+  end
+end
+
 # Ends as soon as it runs, until it has done so often enough.
 defmodule ShortLived do
   use GenServer
@@ -348,8 +369,47 @@ defmodule Bench do
     # To end n of them takes it n * n: minutes for these.
   end
 
+  def run("table_look_up_" <> rows, scale) do
+    {keys, _} = market(rows, scale.(100_000), scale)
+    turns = for _ <- 1..7 do
+      begin = now()
+      found = look_up(keys, 0)
+      took = now() - begin
+      require!(found == length(keys), "every row was found")
+      took / length(keys)
+    end
+    print("time", percentile(turns, 0.5))
+  end
+
+  def run("table_write_" <> rows, scale) do
+    {keys, owner} = market(rows, 1000, scale)
+    turns = for _ <- 1..scale.(100) do
+      begin = now()
+      require!(GenServer.call(owner, {:write_all, keys}), "written")
+      (now() - begin) / length(keys)
+    end
+    require!(Enum.all?(keys, &(:ets.lookup(:quotes, &1) == [{&1, &1 + 1, &1 + 2}])), "all rows were written")
+    print("time", percentile(turns, 0.5))
+  end
+
   def run("version", _) do
     print("version", "Elixir #{System.version()}, OTP #{System.otp_release()}")
+  end
+
+  # A table of so many rows, and keys of some of them, as likely one as the other.
+  defp market(rows, keys, scale) do
+    rows = scale.(String.to_integer(rows))
+    {:ok, owner} = GenServer.start(Market, rows, timeout: :infinity)
+    :rand.seed(:exsss, 42)
+    {for(_ <- 1..keys, do: :rand.uniform(rows) - 1), owner}
+  end
+
+  defp look_up([], found), do: found
+  defp look_up([key | more], found) do
+    case :ets.lookup(:quotes, key) do
+      [{^key, _, ^key}] -> look_up(more, found + 1)
+      [] -> look_up(more, found)
+    end
   end
 
   defp cast_many(_, 0), do: :ok

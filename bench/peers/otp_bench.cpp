@@ -79,6 +79,17 @@ void restart(report& r) { r.row("ns", figure(run_script("restart", 1), "time"));
 void children(report& r) {
   r.row("start of all", "s", figure(run_script("children", 0, R"(--erl "+P 2000000")"), "start"));
 }
+void look_up(report& r, const char* task) {
+  r.row("table", "ns", figure(run_script(task, 2), "time"));
+}
+void look_up_1k(report& r) { look_up(r, "table_look_up_1000"); }
+void look_up_1m(report& r) { look_up(r, "table_look_up_1000000"); }
+/// ETS has no commit: what it writes stays when the callback crashes.
+void write(report& r, const char* task) {
+  r.row("kept table", "ns", figure(run_script(task, 2), "time"));
+}
+void write_1k(report& r) { write(r, "table_write_1000"); }
+void write_1m(report& r) { write(r, "table_write_1000000"); }
 void idle(report& r) {
   const auto found = run_script("idle", 0);
   r.row("wake-ups", "wakes/s", figure(found, "wakes"));
@@ -121,6 +132,10 @@ std::string version() {
     bench::add_peer("schedule/idle runtime with 1,000 servers", otp_name, if_here(idle)),
     bench::add_peer("supervisor/restart of a plain child", otp_name, if_here(restart)),
     bench::add_peer("supervisor/1,000,000 children", otp_name, if_here(children)),
+    bench::add_peer("table/look-up from another thread, 1k rows", otp_name, if_here(look_up_1k)),
+    bench::add_peer("table/look-up from another thread, 1M rows", otp_name, if_here(look_up_1m)),
+    bench::add_peer("table/write in a callback, 1k rows", otp_name, if_here(write_1k)),
+    bench::add_peer("table/write in a callback, 1M rows", otp_name, if_here(write_1m)),
     bench::add_peer("memory/a million messages", otp_name, if_here(burst)),
 };
 
