@@ -540,6 +540,34 @@ TEST(ring, WaitingEndsAtTheDeadline) {
   EXPECT_TRUE(in.wait(peeper::time_point{}));
 }
 
+TEST(ring, AWakeUpForTooLittleDoesNotHideTheNextOne) {
+  const test_ring t;
+  auto out = t.producer();
+  static ring_consumer* reading = nullptr;
+  auto in = t.first();
+  reading = &in;
+  while (out.append(1, made_bytes(1, 100))) out.publish();
+  ASSERT_EQ(out.append(1, made_bytes(1, 900)).error().what, ring_errc::full);
+  const auto release_some = [] {
+    for (int n = 0; n < 4; ++n) EXPECT_TRUE(reading->read().value());
+    reading->release();
+  };
+  // Between the mark and the last look the consumer frees an eighth of the ring, which is too
+  // little.
+  peeper::detail::the_fault_hook = [](std::string_view point, bool) {
+    if (point != "ring.sleep_marked") return;
+    peeper::detail::the_fault_hook = nullptr;
+    for (int n = 0; n < 4; ++n) EXPECT_TRUE(reading->read().value());
+    reading->release();
+  };
+  const auto ticket = out.prepare_sleep();
+  ASSERT_TRUE(ticket) << "an eighth is not enough";
+  release_some();
+  EXPECT_NE(ticket->word->load(), ticket->expected) << "it would sleep for ever";
+  out.end_sleep();
+  EXPECT_FALSE(out.prepare_sleep());
+}
+
 TEST(ring, WhoPreparesToSleepIsToldWhatHasComeMeanwhile) {
   const test_ring t;
   auto out = t.producer();

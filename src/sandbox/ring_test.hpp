@@ -115,10 +115,28 @@ inline void die_at(std::string_view point, std::uint64_t nth) {
   });
 }
 
-/// The seed of a random test: new each time, unless PEEPER_SEED gives one.
-inline std::uint64_t new_seed() {
+/// Runs `body(seed)` for the seeds 1 to `seeds`, or only for PEEPER_SEED; a failure names its seed.
+template <class Body>
+void under_seeds(std::uint64_t seeds, Body body) {
   const char* const given = std::getenv("PEEPER_SEED");
-  return given != nullptr ? std::strtoull(given, nullptr, 0) : std::random_device{}();
+  const std::uint64_t only = given != nullptr ? std::strtoull(given, nullptr, 0) : 0;
+  for (std::uint64_t seed = given != nullptr ? only : 1; seed <= (given != nullptr ? only : seeds);
+       ++seed) {
+    const testing::ScopedTrace trace{__FILE__, __LINE__, "PEEPER_SEED=" + std::to_string(seed)};
+    body(seed);
+    if (testing::Test::HasFailure()) return;
+  }
 }
+
+/// Random numbers of one seed.
+class dice {
+ public:
+  explicit dice(std::uint64_t seed) : generator_{seed} {}
+  [[nodiscard]] std::uint64_t below(std::uint64_t limit) { return generator_() % limit; }
+  [[nodiscard]] bool one_in(std::uint64_t n) { return below(n) == 0; }
+
+ private:
+  std::mt19937_64 generator_;
+};
 
 }  // namespace peeper::sandbox::test

@@ -41,13 +41,15 @@ ring_sleeper::ring_sleeper(ring_sleep_line& words) noexcept
       episode_{(words.episode.load(std::memory_order_relaxed) | 1U) + 1} {}
 
 sleep_ticket ring_sleeper::begin() noexcept {
+  // Read before the episode is seen: whoever wakes this episode changes the word after this, so
+  // that a wake-up for a deed that was not enough ends the episode, too. (It will not be woken
+  // twice.) ORDER: acquire, so that it stays before the store; pairs with wake().
+  const std::uint32_t before = words_->woken.load(std::memory_order_acquire);
   // ORDER: seq_cst, as the look after it; pairs with the deed and wake_if_asleep().
   words_->episode.store(++episode_, std::memory_order_seq_cst);
   // CRASH: marked as asleep: the waker may wake nobody, which is harmless.
   fault_point("ring.sleep_marked", false);
-  // ORDER: acquire pairs with wake(): if it is this episode's wake-up already, the look that
-  // follows sees the deed.
-  return {&words_->woken, words_->woken.load(std::memory_order_acquire)};
+  return {&words_->woken, before};
 }
 
 void ring_sleeper::end() noexcept {

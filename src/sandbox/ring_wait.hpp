@@ -3,14 +3,16 @@
 /// How the two sides of a ring sleep and wake each other, with a system call only when one really
 /// sleeps.
 ///
-/// The sleeper marks an *episode* (an odd number, one it has never used), looks for the last time,
-/// and sleeps on `woken`. The waker does its deed, sees an odd episode, changes `woken` and wakes:
-/// once for each episode, since from then on the sleeper is bound to look. Only the sleeper ends
-/// its episode: a waker that did could end the next one, and that wake-up would be lost.
+/// The sleeper reads `woken`, marks an *episode* (an odd number, one it has never used), looks for
+/// the last time, and sleeps while `woken` is what it has read. The waker does its deed, sees an
+/// odd episode, changes `woken` and wakes: once for each episode, since that ends it, whether it
+/// sleeps already or not. Only the sleeper marks its end: a waker that did could end the next one,
+/// and that wake-up would be lost.
 ///
-///     sleeper: episode = odd      waker: deed
-///              looks at the deed         looks at episode         (all sequentially consistent:
-///              one sleeps on woken           woken + 1, FUTEX_WAKE     of the two sees the other)
+///     sleeper: reads woken         waker: deed
+///              episode = odd              looks at episode     (both sequentially consistent: one
+///              looks at the deed          woken + 1             of the two sees the other)
+///              sleeps on woken            FUTEX_WAKE
 ///
 /// CRASH: a waker that dies between its deed and FUTEX_WAKE leaves a sleeper that nobody wakes. So
 /// who sleeps must also wait for the other side's death (sleep_ticket), or have a deadline.
