@@ -56,6 +56,14 @@ life_line::word& life_line::lock_word(watcher who) noexcept {
   return reinterpret_cast<word&>(locks_[static_cast<std::size_t>(who)]);
 }
 
+bool life_line::seems_alive(watcher who) const noexcept {
+  // ORDER: acquire, as in first_sign().
+  const std::uint32_t lock =
+      const_cast<life_line*>(this)->lock_word(who).load(std::memory_order_acquire);
+  return notice_.load(std::memory_order_acquire) == notice::none && (lock & FUTEX_TID_MASK) != 0 &&
+         (lock & FUTEX_OWNER_DIED) == 0;
+}
+
 void life_line::hold() noexcept {
   for (const watcher who : {watcher::hub, watcher::peer}) {
     PEEPER_ASSERT(::pthread_mutex_lock(&locks_[static_cast<std::size_t>(who)]) == 0);

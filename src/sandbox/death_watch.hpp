@@ -49,6 +49,8 @@ class life_line {
   void hold() noexcept;
   /// It is about to be ended by a signal. SIGNAL: async-signal-safe.
   void say_dying() noexcept;
+  /// It holds this, and nothing says that it is dead or dying. Any OS process; may be late.
+  [[nodiscard]] bool seems_alive(watcher who) const noexcept;
   /// It is dead: as a whole, by its pidfd or wait status. SIGNAL: async-signal-safe.
   void say_dead() noexcept;
 

@@ -73,6 +73,10 @@ class ring_consumer {
 
   /// Sleeps until read() has something. RETURNS: false if `deadline` passed first.
   [[nodiscard]] bool wait(time_point deadline);
+  /// Spins for as long as that is worth it. RETURNS: whether read() has something now, or an error.
+  [[nodiscard]] bool look_awhile() {
+    return spin_.until([this] { return came(); });
+  }
   /// To sleep on other words, too. RETURNS: what to sleep on, then end_sleep() must be called; or
   /// nothing: read() has something now, or an error.
   [[nodiscard]] std::optional<sleep_ticket> prepare_sleep();

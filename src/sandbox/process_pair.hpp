@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// `process_pair`: the hub's end of a worker OS process and its follower.
+///
+///     auto pair = process_pair::start(options, &make_my_replica, argument).value();
+///     pair.send(type, bytes);                       // message 1
+///     for (;;) {
+///       const auto e = pair.next(deadline);
+///       if (e.what == pair_event::kind::part) ...     // what the replica appended
+///       if (e.what == pair_event::kind::done) ...     // message e.number is handled: P1
+///       if (e.what == pair_event::kind::crashed) pair.go_on(e.began + 1);  // it crashed its
+///       worker
+///     }
+///
+/// Messages are numbered from 1 on. Each is either handled, once, and its record is read here; or
+/// it was begun when its worker died, and the hub says whether it is to be tried again. All others
+/// wait in the ring, and are handled by the next worker, in order.
+///
+/// CRASH: the worker or the follower may die at any instruction; both at once ends the pair (lost).
+/// THREADS: one at a time.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "sandbox/pair_member.hpp"
+
+namespace peeper::sandbox {
+
+struct pair_event {
+  enum class kind : std::uint8_t {
+    part,       ///< `type` and `bytes`: of the record that is being read
+    done,       ///< the record is complete; `number`: the message handled, 0 at a start
+    crashed,    ///< the worker is dead, its follower is promoted and waits for go_on()
+    lost,       ///< nobody is left who has the state; or what they wrote is not to be believed
+    timed_out,  ///< the deadline has passed
+  };
+  kind what = kind::timed_out;
+  std::uint16_t type = 0;
+  std::span<const std::byte> bytes;  ///< until the next call
+  std::uint64_t number = 0;
+  /// crashed: the message that the worker had begun and not finished; 0: it had none.
+  std::uint64_t began = 0;
+  std::string why;  ///< lost
+};
+
+class process_pair {
+ public:
+  /// Forks the worker, from the program's zygote. RETURNS: the pair, whose first record is that of
+  /// replica::start(); or why there is none. `make`: of code that was loaded before the zygote.
+  [[nodiscard]] static std::expected<std::unique_ptr<process_pair>, std::string> start(
+      const pair_options& options, replica_factory make, std::span<const std::byte> argument = {});
+  process_pair(const process_pair&) = delete;
+  process_pair& operator=(const process_pair&) = delete;
+  /// Ends its OS processes.
+  ~process_pair();
+
+  /// RETURNS: the message's number; full: read records first, or wait; too_large.
+  [[nodiscard]] std::expected<std::uint64_t, ring_error> send(std::uint16_t type,
+                                                              std::span<const std::byte> message);
+  [[nodiscard]] pair_event next(time_point deadline);
+  /// After `crashed`: messages before number `from` are over, the worker begins at that one.
+  /// REQUIRES: e.began or e.began + 1; if it was 0, 0.
+  void go_on(std::uint64_t from);
+  /// SIGKILL; heard of as of any other death.
+  void kill_worker() noexcept;
+
+  /// Both have the state. Any thread.
+  [[nodiscard]] bool is_protected() const noexcept;
+  [[nodiscard]] pid_t worker() const noexcept { return worker_pid_; }
+  /// 0 if there is none, or none yet.
+  [[nodiscard]] pid_t follower() const noexcept;
+
+ private:
+  process_pair(shared_memory memory, const pair_options& options);
+  [[nodiscard]] std::optional<pair_event> read_part();
+  [[nodiscard]] pair_event read_promoted(const ring_frame& frame);
+  [[nodiscard]] bool begin_failover();
+  [[nodiscard]] pair_event lost(std::string why);
+  void watch(std::uint32_t number, pid_t pid, descriptor pidfd);
+
+  shared_memory shared_;
+  pair_memory memory_;
+  ring_producer messages_;
+  ring_consumer records_;
+  std::uint32_t generation_ = 1;
+  std::uint64_t consumed_ = 0;  ///< the last message whose record has been read
+
+  // the one we wait for: the worker, or, after its death, its follower
+  enum class phase : std::uint8_t { working, promoting, waiting, over } phase_ = phase::working;
+  std::uint32_t number_ = 0;
+  pid_t worker_pid_ = 0;
+  descriptor pidfd_;
+  std::optional<death_watch> watch_;
+  std::string why_lost_;
+};
+
+}  // namespace peeper::sandbox
