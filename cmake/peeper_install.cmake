@@ -20,6 +20,7 @@ write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/peeperConfigVersio
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/peeperConfig.cmake"
               "${CMAKE_CURRENT_BINARY_DIR}/peeperConfigVersion.cmake"
               "${PROJECT_SOURCE_DIR}/cmake/Findlibcbor.cmake"
+              "${PROJECT_SOURCE_DIR}/cmake/Findlibseccomp.cmake"
               "${PROJECT_SOURCE_DIR}/cmake/peeper_plugins.cmake"
         DESTINATION "${peeper_package_dir}")
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")

@@ -6,7 +6,7 @@
 set -euo pipefail
 
 core=(g++ make cmake ninja-build ccache
-  libboost1.81-dev libcbor-dev libfmt-dev libspdlog-dev)
+  libboost1.81-dev libcbor-dev libfmt-dev libspdlog-dev libseccomp-dev)
 # clang-22 and its tools are part of Debian 12 (its security archive); llvm-22 has the symbolizer
 # that turns the sanitizers' addresses into lines.
 test=(libgtest-dev libgmock-dev libcli11-dev redis-tools

@@ -27,6 +27,13 @@ enum class exit_kind : std::uint8_t {
   linked,     ///< a linked process ended abnormally and exits were not trapped
   noproc,     ///< there was no such process to begin with
   timeout,    ///< init or shutdown took longer than it was given
+
+  // Of workers in OS processes of their own:
+  signalled,      ///< a signal ended it: detail names it, as in "SIGSEGV (stack overflow)"
+  exited,         ///< a callback called exit() or _exit(): detail has the status
+  hung,           ///< a callback overran callback_limit: detail has the callback and the time
+  out_of_memory,  ///< it needed more than its limit, or than there was
+  forbidden,      ///< it made a system call that its limits do not allow: detail names it
 };
 
 /// What the library throws inside a callback when valid(state) says no; becomes

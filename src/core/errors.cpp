@@ -61,9 +61,14 @@ std::string_view to_string(exit_kind kind) noexcept {
     case exit_kind::invariant: return "invariant violated";
     case exit_kind::linked: return "linked process ended";
     case exit_kind::noproc: return "no process";
-    case exit_kind::timeout: break;
+    case exit_kind::timeout: return "timeout";
+    case exit_kind::signalled: return "signalled";
+    case exit_kind::exited: return "exited";
+    case exit_kind::hung: return "hung";
+    case exit_kind::out_of_memory: return "out of memory";
+    case exit_kind::forbidden: break;
   }
-  return "timeout";
+  return "forbidden";
 }
 
 std::string exit_reason::to_string() const {

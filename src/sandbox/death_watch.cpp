@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <climits>
 
 #include <fmt/format.h>
 #include <linux/futex.h>
@@ -16,14 +15,13 @@
 #include <peeper/detail/assert.hpp>
 
 #include "core/real_clock.hpp"
+#include "sandbox/futex.hpp"
 
 namespace peeper::sandbox {
-namespace {
 
-/// Shared between OS processes, so without FUTEX_PRIVATE_FLAG.
-void wake_all(const void* word) noexcept {
-  ::syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
-}
+using detail::wake_all;
+
+namespace {
 
 timespec timespec_of(duration d) noexcept {
   const auto count = std::max<duration::rep>(d.count(), 0);
@@ -108,7 +106,7 @@ bool death_watch::dead_as_a_whole(time_point deadline) const noexcept {
     timespec left{};
     const timespec* limit = nullptr;
     if (deadline != time_point::max()) {
-      left = timespec_of(deadline - detail::read_clock(CLOCK_MONOTONIC));
+      left = timespec_of(deadline - peeper::detail::read_clock(CLOCK_MONOTONIC));
       limit = &left;
     }
     const int ready = ::ppoll(&whole, 1, limit, nullptr);
@@ -138,19 +136,16 @@ death_watch::outcome death_watch::wait(std::span<const word> others, time_point 
     words[1] = waited(&of_->notice_, static_cast<std::uint32_t>(life_line::notice::none));
     std::ranges::transform(others, words.begin() + 2,
                            [](const word& w) { return waited(w.at, w.seen); });
-    const long woken =
+    const long error =
         ::syscall(SYS_futex_waitv, words.data(), others.size() + 2, 0, limit, CLOCK_MONOTONIC);
     if (first_sign()) continue;
-    if (woken >= 2) return outcome::woken;
-    // A word had changed before we slept: which one is not said.
-    if (woken < 0 && errno == EAGAIN &&
-        std::ranges::any_of(
-            others,
-            [](const word& w) { return w.at->load(std::memory_order_relaxed) != w.seen; })) {
+    if (std::ranges::any_of(others, [](const word& w) {
+          return w.at->load(std::memory_order_relaxed) != w.seen;
+        })) {
       return outcome::woken;
     }
-    if (woken < 0 && errno == ETIMEDOUT) return outcome::timed_out;
-    PEEPER_ASSERT(woken >= 0 || errno == EAGAIN || errno == EINTR);
+    if (error < 0 && errno == ETIMEDOUT) return outcome::timed_out;
+    PEEPER_ASSERT(error >= 0 || errno == EAGAIN || errno == EINTR);
   }
 }
 
