@@ -238,7 +238,8 @@ void report_crashes(crash_block& block, life_line& life) {
   the_block = &block;
   the_life = &life;
   the_pid = ::getpid();
-  stack_end = end_of_stack();
+  // Of a follower it is known, and with a filter of system calls it could not look.
+  if (stack_end == 0) stack_end = end_of_stack();
   // Once here, so that it has nothing to prepare in the handler.
   _Unwind_Backtrace([](_Unwind_Context*, void*) { return _URC_NO_REASON; }, nullptr);
   give_handler_a_stack();

@@ -104,6 +104,10 @@ crash_report read_crash(const crash_block& block, pid_t pid, std::optional<int> 
     report.exit_status = WEXITSTATUS(*status);
   } else if (!take_from_block(report, block) && status && WIFSIGNALED(*status)) {
     report.signal = WTERMSIG(*status);
+    if (report.signal == SIGSYS) {  // with its signals blocked a filter ends it without a handler
+      report.kind = crash_kind::forbidden;
+      report.system_call = "not known: made with signals blocked, as to start a thread";
+    }
   }
   return report;
 }
