@@ -26,6 +26,8 @@
 #include <spdlog/sinks/null_sink.h>
 #include <spdlog/spdlog.h>
 
+#include <peeper/zygote.hpp>
+
 #include "results.hpp"
 
 namespace bench {
@@ -266,6 +268,7 @@ bool describe_peer(const char* who, std::string (*what)(), bool present) {
 }  // namespace bench
 
 int main(int argc, char** argv) {
+  const peeper::zygote forks_workers;  // while there is one thread
   std::string json = "bench.json";
   std::string markdown;
   std::string plots;

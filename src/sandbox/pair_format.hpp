@@ -30,10 +30,22 @@ struct pair_options {
   ring_options records;
   /// A second OS process that has the state, too, and goes on when the worker dies.
   bool follower = true;
+  /// No message is begun before there is a follower, so that another death right after the first
+  /// loses nothing: a message that kills may come twice. That makes the pause after a death that of
+  /// a fork, which grows with the state: 10 ms for 1 GB. False: the next message is handled at
+  /// once, and the follower is made when there is time.
+  bool protect_first = true;
+  /// So often is a message tried again that its worker died of, before the next one is begun.
+  std::uint32_t retries = 0;
+  /// A callback that takes longer is killed, and its message is one that the worker died of. Looked
+  /// at by process_pair::next().
+  duration callback_limit = infinity;
 };
 
 /// Types of frames up to this are the user's.
 inline constexpr std::uint16_t frame_type_max = 0xFEFF;
+/// A message: the worker is to exit.
+inline constexpr std::uint16_t frame_type_end = 0xFFFF;
 
 namespace detail {
 
@@ -50,22 +62,28 @@ struct done_part {
 struct promoted_part {
   std::uint32_t process;     ///< its number among the OS processes of the pair
   std::uint32_t generation;  ///< of what it writes from here on
-  std::uint64_t next;        ///< the first message that it has not consumed
+  std::uint64_t next;        ///< the first message that was not consumed
+  std::uint64_t skipped;     ///< the same if the worker died of it once too often; or 0
+  std::uint64_t began;       ///< the same if the worker had begun it; or 0
 };
 
 /// So many OS processes of a pair may be looked at at one time: worker, follower, and one of each
 /// that has just died.
 inline constexpr std::size_t lives_kept = 4;
 
-/// In shared memory. Everything but `ordered_*` may have been overwritten by a worker gone mad.
+/// In shared memory. Everything but the hub's may have been overwritten by a worker gone mad.
 struct pair_control {
   // by the hub
-  alignas(line) std::atomic<std::uint32_t> ordered_generation{0};  ///< that one may go on
-  std::atomic<std::uint64_t> ordered_skip{0};  ///< messages before this number are over
-  std::atomic<std::uint32_t> over{0};          ///< 1: nobody is to go on any more
+  alignas(line) std::atomic<std::uint32_t> over{0};  ///< 1: nobody is to go on any more
+  /// It knows who writes this generation. The next one waits for that, so that of those who were
+  /// promoted at most one is unknown to the hub.
+  std::atomic<std::uint32_t> known_generation{1};
 
   // by the worker
   alignas(line) std::atomic<std::uint64_t> began{0};  ///< the message that it has begun last
+  std::atomic<std::uint64_t> tried{0};                ///< the message that workers have died of
+  std::atomic<std::uint32_t> tries{0};                ///< so many
+  std::atomic<std::uint32_t> worker{1};               ///< its number
   // by the follower
   alignas(line) std::atomic<std::uint32_t> ready{0};  ///< its number, once it will go on; else 0
   std::array<std::atomic<pid_t>, lives_kept> pids{};
@@ -76,12 +94,13 @@ struct pair_control {
 }  // namespace detail
 
 /// Fault points of a pair, beside those of its rings. Tests walk them all.
-inline constexpr std::array<std::string_view, 9> pair_fault_points{
+inline constexpr std::array<std::string_view, 10> pair_fault_points{
     "pair.begun",      // the worker has taken a message
     "pair.handled",    // its record is whole, and not published
     "pair.recorded",   // it is published; the message is not released yet
     "pair.forking",    // the worker is about to make a follower
     "pair.forked",     // there is one, which nobody can rely on yet
+    "pair.made",       // the follower has begun to run, and holds nothing yet
     "pair.following",  // the follower can be relied on
     "pair.applied",    // the follower has taken over what a record changed
     "pair.promoting",  // the worker is dead, the follower has read its last record

@@ -2,13 +2,16 @@
 #include "sandbox/pair_member.hpp"
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstring>
 #include <new>
 #include <stdexcept>
 #include <utility>
 
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,7 +38,8 @@ std::size_t control_bytes() noexcept {
 /// A follower that has something to do looks again so soon, without being woken for each record:
 /// that would cost the worker a system call.
 constexpr duration follower_rest = std::chrono::milliseconds{1};
-/// A worker without a follower makes one when it has nothing to do, or after so many messages.
+/// Where protect_first is not asked for, a follower is made when there is nothing to do, or after
+/// so many messages.
 constexpr unsigned fork_at_the_latest_after = 256;
 
 template <class Part>
@@ -45,6 +49,22 @@ std::span<const std::byte> bytes_of(const Part& part) noexcept {
 
 descriptor pidfd_of(pid_t pid) noexcept {
   return descriptor{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U))};
+}
+
+/// Our living follower, for the handler of SIGCHLD: the end of one that never held its line is seen
+/// by nothing else.
+std::atomic<pid_t> child{0};
+std::atomic<life_line*> life_of_child{nullptr};
+
+/// SIGNAL: async-signal-safe.
+void look_for_childs_end() noexcept {
+  const int error = errno;
+  const pid_t pid = child.load();
+  if (pid != 0 && ::waitpid(pid, nullptr, WNOHANG) == pid) {
+    child.store(0);
+    life_of_child.load()->say_dead();
+  }
+  errno = error;
 }
 
 }  // namespace
@@ -79,6 +99,10 @@ class pair_member {
         messages_{ring_consumer::attach(memory.messages, ring_consumer_id::first, trusted({}))} {
     control().pids[1] = ::getpid();
     control().lives[1].hold();
+    struct sigaction action{};
+    action.sa_handler = [](int) { look_for_childs_end(); };
+    action.sa_flags = SA_RESTART | SA_NOCLDSTOP;
+    ::sigaction(SIGCHLD, &action, nullptr);
   }
 
   [[noreturn]] void run() {
@@ -135,19 +159,27 @@ class pair_member {
   /// RETURNS: in a follower that has just been made.
   void work() {
     for (;;) {
+      if (options_.follower && !follower_ && options_.protect_first && !fork_failed_) {
+        if (make_follower()) return;
+        wait_until_ready();
+        continue;
+      }
       const auto next = messages_->read();
       if (!next) ::_exit(exit_bad_messages);
       if (*next) {
+        if ((*next)->type == frame_type_end) ::_exit(exit_over);
         handle(**next);
         ++handled_;
+      } else if (is_over()) {
+        ::_exit(exit_over);
       }
-      if (options_.follower && !follower_ && (!*next || handled_ >= fork_at_the_latest_after) &&
-          !fork_failed_) {
+      if (options_.follower && !follower_ && !fork_failed_ &&
+          (!*next || handled_ >= fork_at_the_latest_after)) {
         handled_ = 0;
         if (make_follower()) return;
-        continue;
+      } else if (!*next) {
+        wait_for_message();
       }
-      if (!*next) wait_for_message();
     }
   }
 
@@ -195,8 +227,10 @@ class pair_member {
     }
   }
   void lose_follower() {
-    // Its line says it is dead; the kernel may still be tearing its memory down.
-    while (::waitpid(follower_->pid, nullptr, 0) < 0 && errno == EINTR) {
+    // It is as good as dead; the kernel may still be tearing its memory down.
+    if (const pid_t pid = child.exchange(0); pid != 0) {
+      while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+      }
     }
     // ORDER: relaxed: a hint for the hub, which looks at the follower's own line.
     control().ready.store(0, std::memory_order_relaxed);
@@ -206,20 +240,24 @@ class pair_member {
 
   /// RETURNS: true in the follower.
   [[nodiscard]] bool make_follower() {
-    // The lowest bits are the place of its line: not ours.
+    // The lowest bits are the place of its line. Not ours, nor that of the worker before us, at
+    // which the hub may still look.
     do {
       ++last_number_;
-    } while (last_number_ % lives_kept == process_ % lives_kept);
+    } while (last_number_ % lives_kept == process_ % lives_kept ||
+             last_number_ % lives_kept == predecessor_ % lives_kept);
     const std::uint32_t number = last_number_;
     life_line& life = *::new (static_cast<void*>(&life_of(number))) life_line{};
-    // ORDER: relaxed: the child begins with what we have written.
-    control().ready.store(0, std::memory_order_relaxed);
+    // ORDER: release pairs with process_pair::successor(): who sees it sees who is the worker.
+    control().ready.store(0, std::memory_order_release);
     const ring_place records_from = records_->admit_second();
     const pid_t self = ::getpid();
     descriptor self_fd = pidfd_of(self);
     fault_point("pair.forking", false);
     const pid_t pid = fork_follower();
     if (pid == 0) {
+      fault_point("pair.made", false);
+      child.store(0);
       const int self_number = self_fd.get();
       worker_.emplace(watched{process_,
                               self,
@@ -237,20 +275,19 @@ class pair_member {
     const int pidfd_number = pidfd.get();
     follower_.emplace(watched{
         number, pid, std::move(pidfd), {life, life_line::watcher::peer, pid, pidfd_number}});
+    life_of_child.store(&life);
+    child.store(pid);
+    look_for_childs_end();  // it may have been too early for the handler
     fault_point("pair.forked", false);
-    wait_until_ready(number);
     return false;
   }
-  /// It is not protected before, so nothing is handled before.
-  void wait_until_ready(std::uint32_t number) {
-    for (;;) {
-      // ORDER: acquire pairs with become_follower(): it holds its line.
-      const std::uint32_t ready = control().ready.load(std::memory_order_acquire);
-      if (ready == number) return;
+  void wait_until_ready() {
+    while (follower_) {
+      const std::uint32_t ready = control().ready.load(std::memory_order_relaxed);
+      if (ready == follower_->number) return;
       const death_watch::word word{&control().ready, ready};
       if (follower_->watch.wait({&word, 1}, time_point::max()) == death_watch::outcome::died) {
         lose_follower();
-        return;
       }
     }
   }
@@ -267,7 +304,7 @@ class pair_member {
     messages_.reset();
     life_of(number).hold();
     control().pids[number % lives_kept] = ::getpid();
-    // ORDER: release pairs with wait_until_ready() and the hub: who sees it finds the line held.
+    // ORDER: release pairs with the hub: who sees it finds the line held, and the pid.
     control().ready.store(number, std::memory_order_release);
     detail::wake_all(&control().ready);
     fault_point("pair.following", false);
@@ -312,41 +349,63 @@ class pair_member {
     }
   }
 
+  [[nodiscard]] bool is_over() const noexcept {
+    // ORDER: relaxed: what the hub wants is said by this alone.
+    return control().over.load(std::memory_order_relaxed) != 0;
+  }
+
   void promote() {
     fault_point("pair.promoting", false);
-    // ORDER: relaxed, here and below: written before the worker was killed.
-    if (control().over.load(std::memory_order_relaxed) != 0) ::_exit(exit_over);
+    wait_until_known();
+    if (is_over()) ::_exit(exit_over);
+    control().worker.store(process_, std::memory_order_release);
     auto taken = ring_producer::take_over(memory_.records, generation_ + 1, copy_->place());
     if (!taken) ::_exit(exit_bad_records);
     ++generation_;
     records_.emplace(std::move(*taken));
     copy_.reset();
+    predecessor_ = worker_->number;
     worker_.reset();
     last_number_ = process_;
-    const promoted_part promoted{
-        .process = process_, .generation = generation_, .next = next_message_.sequence};
+    handled_ = 0;
+    fork_failed_ = false;
+
+    promoted_part promoted{.process = process_,
+                           .generation = generation_,
+                           .next = next_message_.sequence,
+                           .skipped = 0,
+                           .began = 0};
+    // ORDER: relaxed, here and in died_of(): the dead worker's.
+    if (control().began.load(std::memory_order_relaxed) == promoted.next) {
+      promoted.began = promoted.next;
+      if (died_of(promoted.next) > options_.retries) promoted.skipped = promoted.next;
+    }
     append(static_cast<std::uint16_t>(record_part::promoted), bytes_of(promoted));
     records_->publish();
     fault_point("pair.promoted", false);
-    wait_for_orders();
     messages_.emplace(
         ring_consumer::attach(memory_.messages, ring_consumer_id::first, trusted(next_message_)));
-    const std::uint64_t skip = control().ordered_skip.load(std::memory_order_relaxed);
-    while (messages_->place().sequence < skip) {
-      const auto over = messages_->read();
-      if (!over || !*over) ::_exit(exit_bad_messages);
-      messages_->release();
-    }
-    handled_ = 0;
+    if (promoted.skipped == 0) return;
+    // It is released with the record of the start.
+    const auto poison = messages_->read();
+    if (!poison || !*poison) ::_exit(exit_bad_messages);
   }
-  void wait_for_orders() {
+  /// Until the hub knows the worker that we replace.
+  void wait_until_known() {
     for (;;) {
-      // ORDER: acquire pairs with process_pair::go_on(): ordered_skip is there.
-      const std::uint32_t ordered = control().ordered_generation.load(std::memory_order_acquire);
-      if (ordered == generation_) return;
-      if (control().over.load(std::memory_order_relaxed) != 0) ::_exit(exit_over);
-      static_cast<void>(sleep_on({&control().ordered_generation, ordered}, time_point::max()));
+      // ORDER: relaxed: nothing else is read because of it.
+      const std::uint32_t known = control().known_generation.load(std::memory_order_relaxed);
+      if (known == generation_ || is_over()) return;
+      static_cast<void>(sleep_on({&control().known_generation, known}, time_point::max()));
     }
+  }
+  /// Counts. RETURNS: so many workers have died of this message.
+  std::uint32_t died_of(std::uint64_t message) noexcept {
+    if (control().tried.load(std::memory_order_relaxed) != message) {
+      control().tries.store(0, std::memory_order_relaxed);
+      control().tried.store(message, std::memory_order_relaxed);
+    }
+    return control().tries.fetch_add(1, std::memory_order_relaxed) + 1;
   }
 
   pair_memory memory_;
@@ -354,6 +413,7 @@ class pair_member {
   std::unique_ptr<replica> replica_;
   std::uint32_t process_ = 1;
   std::uint32_t last_number_ = 1;
+  std::uint32_t predecessor_ = 1;
   std::uint32_t generation_ = 1;
 
   // the worker's

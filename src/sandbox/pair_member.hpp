@@ -88,8 +88,7 @@ enum pair_member_exit : int {
   exit_over = 0,          ///< it was told to, or there is no hub any more
   exit_bad_messages = 2,  ///< the ring of messages is not to be believed
   exit_bad_records = 3,   ///< the same of the records
-  exit_no_orders = 4,     ///< the hub did not say go on
-  exit_no_memory = 5,     ///< its memory could not be mapped
+  exit_no_memory = 4,     ///< its memory could not be mapped
 };
 
 }  // namespace peeper::sandbox

@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sandbox/process_pair.hpp"
 
+#include <algorithm>
+#include <array>
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "core/real_clock.hpp"
 #include "sandbox/futex.hpp"
 
 namespace peeper::sandbox {
@@ -19,11 +25,30 @@ using detail::lives_kept;
 using detail::promoted_part;
 using detail::record_part;
 
+namespace {
+
+/// A worker's parent is the zygote, also that of one that was a follower, once the kernel is done
+/// with the end of the worker before it.
+bool is_child_of(pid_t pid, const zygote_link* zygote) noexcept {
+  std::array<char, 64> path{};
+  std::snprintf(path.data(), path.size(), "/proc/%d/stat", static_cast<int>(pid));
+  const descriptor file{::open(path.data(), O_RDONLY | O_CLOEXEC)};
+  std::array<char, 512> text{};
+  if (!file || ::read(file.get(), text.data(), text.size() - 1) <= 0) return false;
+  // "pid (name) state parent ...", and the name may have anything in it.
+  const char* const after_name = std::strrchr(text.data(), ')');
+  if (after_name == nullptr || std::strlen(after_name) < 5) return false;
+  return zygote != nullptr && std::strtol(after_name + 4, nullptr, 10) == zygote->pid();
+}
+
+}  // namespace
+
 process_pair::process_pair(shared_memory memory, const pair_options& options)
     : shared_{std::move(memory)},
       memory_{pair_memory::make(shared_.bytes(), options)},
       messages_{ring_producer::start(memory_.messages, 1)},
-      records_{ring_consumer::attach(memory_.records, ring_consumer_id::first, {})} {}
+      records_{ring_consumer::attach(memory_.records, ring_consumer_id::first, {})},
+      callback_limit_{options.callback_limit} {}
 
 std::expected<std::unique_ptr<process_pair>, std::string> process_pair::start(
     const pair_options& options, replica_factory make, std::span<const std::byte> argument) {
@@ -53,10 +78,10 @@ std::expected<std::unique_ptr<process_pair>, std::string> process_pair::start(
 }
 
 process_pair::~process_pair() {
-  // ORDER: release pairs with the members' looks; they are woken to look.
-  memory_.control->over.store(1, std::memory_order_release);
-  detail::wake_all(&memory_.control->ordered_generation);
-  // The follower sees its worker dead, and that all is over.
+  end_all();
+  // One that is promoted at this moment, of whom we have not heard, reads this, or sees that all is
+  // over when it has read what is before it.
+  if (messages_.append(frame_type_end, {})) messages_.publish();
   kill_worker();
 }
 
@@ -68,16 +93,30 @@ void process_pair::watch(std::uint32_t number, pid_t pid, descriptor pidfd) {
                  pidfd_.get());
 }
 
+void process_pair::watch(std::uint32_t number) {
+  const pid_t pid = memory_.control->pids[number % lives_kept].load(std::memory_order_relaxed);
+  watch(number, pid, descriptor{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U))});
+  // Had it died before, its number could be another's by now.
+  if (!memory_.control->lives[number % lives_kept].seems_alive(life_line::watcher::hub)) {
+    watch(number, pid, descriptor{});
+  }
+}
+
 std::expected<std::uint64_t, ring_error> process_pair::send(std::uint16_t type,
                                                             std::span<const std::byte> message) {
   const std::uint64_t number = messages_.place().sequence;
   if (auto done = messages_.append(type, message); !done) return std::unexpected{done.error()};
   messages_.publish();
+  if (number == consumed_ + 1) head_changed();
   return number;
 }
 
-void process_pair::kill_worker() noexcept {
-  if (pidfd_) ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0U);
+bool process_pair::kill_worker() noexcept {
+  if (!pidfd_) return false;
+  // That of the first one the zygote has told us. Others have written theirs themselves, in memory
+  // that a worker gone mad may have overwritten.
+  if (number_ != 1 && !is_child_of(worker_pid_, zygote_link::current())) return false;
+  return ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0U) == 0;
 }
 
 bool process_pair::is_protected() const noexcept { return follower() != 0; }
@@ -92,22 +131,39 @@ pid_t process_pair::follower() const noexcept {
   return memory_.control->pids[ready % lives_kept].load(std::memory_order_relaxed);
 }
 
+void process_pair::head_changed() {
+  if (callback_limit_ != infinity) head_since_ = peeper::detail::read_clock(CLOCK_MONOTONIC);
+}
+
+void process_pair::kill_if_hung() {
+  const time_point now = peeper::detail::read_clock(CLOCK_MONOTONIC);
+  if (now < deadline_after(head_since_, callback_limit_)) return;
+  hung_ = kill_worker();
+}
+
 pair_event process_pair::next(time_point deadline) {
   for (;;) {
     if (phase_ == phase::over) return lost(why_lost_);
     if (auto e = read_part()) return std::move(*e);
-    // Between crashed and go_on() there is nothing to read, and the promoted one may die, too.
-    bool spun = phase_ == phase::working && records_.look_awhile();
-    if (spun) continue;
+    const bool working = phase_ == phase::working;
+    if (working && records_.look_awhile()) continue;
+    time_point until = deadline;
+    if (callback_limit_ != infinity && working && !hung_ && has_under_way()) {
+      until = std::min(until, deadline_after(head_since_, callback_limit_));
+    }
     auto outcome = death_watch::outcome::woken;
     if (const auto ticket = records_.prepare_sleep()) {
       const death_watch::word word{ticket->word, ticket->expected};
-      outcome = watch_->wait({&word, 1}, deadline);
+      outcome = watch_->wait({&word, 1}, until);
       records_.end_sleep();
     }
-    if (outcome == death_watch::outcome::timed_out) return {};
+    if (outcome == death_watch::outcome::timed_out) {
+      if (until == deadline) return {};
+      kill_if_hung();
+      continue;
+    }
     if (outcome == death_watch::outcome::woken) continue;
-    // It is dead. What it has published before has happened.
+    // It is dead. What it has published before has happened, also where nobody goes on.
     if (auto e = read_part()) return std::move(*e);
     if (!begin_failover()) return lost(why_lost_);
   }
@@ -142,6 +198,7 @@ std::optional<pair_event> process_pair::read_part() {
                               consumed_ + 1));
     }
     consumed_ = done.consumed;
+    head_changed();
   }
   return pair_event{
       .what = pair_event::kind::done, .bytes = {}, .number = done.consumed, .why = {}};
@@ -152,22 +209,24 @@ bool process_pair::begin_failover() {
     why_lost_ = "worker and follower died at once";
     return false;
   }
-  // ORDER: acquire pairs with become_follower(): it holds its line, and its pid is there.
-  const std::uint32_t ready = memory_.control->ready.load(std::memory_order_acquire);
-  if (ready == 0 || ready == number_) {
+  const std::uint32_t next = successor();
+  if (next == 0) {
     why_lost_ = "the worker died while it had no follower";
     return false;
   }
-  const pid_t pid = memory_.control->pids[ready % lives_kept].load(std::memory_order_relaxed);
-  descriptor pidfd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U))};
-  if (!pidfd) {
-    why_lost_ = "worker and follower died at once";
-    return false;
-  }
-  watch(ready, pid, std::move(pidfd));
+  watch(next);
   phase_ = phase::promoting;
   records_.follow(++generation_);
   return true;
+}
+
+std::uint32_t process_pair::successor() const noexcept {
+  // ORDER: acquire pairs with become_follower(): it holds its line, and its pid is there. And with
+  // make_follower(): where somebody is worker in its place already, we see who.
+  const std::uint32_t ready = memory_.control->ready.load(std::memory_order_acquire);
+  const std::uint32_t worker = memory_.control->worker.load(std::memory_order_acquire);
+  if (worker != number_) return worker;
+  return ready == number_ ? 0 : ready;
 }
 
 pair_event process_pair::read_promoted(const ring_frame& frame) {
@@ -176,32 +235,36 @@ pair_event process_pair::read_promoted(const ring_frame& frame) {
     return lost("a follower that was promoted at the wrong time");
   }
   std::memcpy(&part, frame.payload.data(), sizeof part);
-  if (part.process != number_ || part.generation != generation_ || part.next != consumed_ + 1) {
+  const bool had_begun = part.began == part.next && has_under_way();
+  if (part.process != number_ || part.generation != generation_ || part.next != consumed_ + 1 ||
+      (part.began != 0 && !had_begun) || (part.skipped != 0 && part.skipped != part.began)) {
     return lost("a follower that has not the state of its worker");
   }
-  phase_ = phase::waiting;
-  // The dead worker's word; only it could have written it.
-  const std::uint64_t began = memory_.control->began.load(std::memory_order_relaxed);
+  phase_ = phase::working;
+  // ORDER: relaxed: nothing else is read because of it.
+  memory_.control->known_generation.store(generation_, std::memory_order_relaxed);
+  detail::wake_all(&memory_.control->known_generation);
+  if (part.skipped != 0) consumed_ = part.skipped;
+  head_changed();
   return {.what = pair_event::kind::crashed,
           .bytes = {},
-          .began = began == consumed_ + 1 && began < messages_.place().sequence ? began : 0,
+          .began = part.began,
+          .skipped = part.skipped != 0,
+          .hung = std::exchange(hung_, false),
           .why = {}};
 }
 
-void process_pair::go_on(std::uint64_t from) {
-  phase_ = phase::working;
-  memory_.control->ordered_skip.store(from, std::memory_order_relaxed);
-  if (from > consumed_ + 1) consumed_ = from - 1;
-  // ORDER: release pairs with the promoted one's acquire.
-  memory_.control->ordered_generation.store(generation_, std::memory_order_release);
-  detail::wake_all(&memory_.control->ordered_generation);
+void process_pair::end_all() noexcept {
+  // ORDER: relaxed: members look now and then; the wake-up is for one that waits to be promoted.
+  memory_.control->over.store(1, std::memory_order_relaxed);
+  memory_.control->known_generation.fetch_add(1, std::memory_order_relaxed);
+  detail::wake_all(&memory_.control->known_generation);
 }
 
 pair_event process_pair::lost(std::string why) {
   phase_ = phase::over;
   why_lost_ = why;
-  memory_.control->over.store(1, std::memory_order_release);
-  detail::wake_all(&memory_.control->ordered_generation);
+  end_all();
   kill_worker();
   return {.what = pair_event::kind::lost, .bytes = {}, .why = std::move(why)};
 }

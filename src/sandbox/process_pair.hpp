@@ -8,13 +8,12 @@
 ///       const auto e = pair.next(deadline);
 ///       if (e.what == pair_event::kind::part) ...     // what the replica appended
 ///       if (e.what == pair_event::kind::done) ...     // message e.number is handled: P1
-///       if (e.what == pair_event::kind::crashed) pair.go_on(e.began + 1);  // it crashed its
-///       worker
+///       if (e.what == pair_event::kind::crashed) ...  // of message e.began; e.skipped: it is gone
 ///     }
 ///
 /// Messages are numbered from 1 on. Each is either handled, once, and its record is read here; or
-/// it was begun when its worker died, and the hub says whether it is to be tried again. All others
-/// wait in the ring, and are handled by the next worker, in order.
+/// workers died of it, once more often than pair_options::retries. All others wait in the ring, and
+/// are handled by the next worker, in order.
 ///
 /// CRASH: the worker or the follower may die at any instruction; both at once ends the pair (lost).
 /// THREADS: one at a time.
@@ -35,7 +34,7 @@ struct pair_event {
   enum class kind : std::uint8_t {
     part,       ///< `type` and `bytes`: of the record that is being read
     done,       ///< the record is complete; `number`: the message handled, 0 at a start
-    crashed,    ///< the worker is dead, its follower is promoted and waits for go_on()
+    crashed,    ///< the worker is dead; its follower is promoted and goes on
     lost,       ///< nobody is left who has the state; or what they wrote is not to be believed
     timed_out,  ///< the deadline has passed
   };
@@ -45,7 +44,9 @@ struct pair_event {
   std::uint64_t number = 0;
   /// crashed: the message that the worker had begun and not finished; 0: it had none.
   std::uint64_t began = 0;
-  std::string why;  ///< lost
+  bool skipped = false;  ///< that message will not be tried again: it is over (P3)
+  bool hung = false;     ///< it took longer than pair_options::callback_limit
+  std::string why;       ///< lost
 };
 
 class process_pair {
@@ -63,11 +64,9 @@ class process_pair {
   [[nodiscard]] std::expected<std::uint64_t, ring_error> send(std::uint16_t type,
                                                               std::span<const std::byte> message);
   [[nodiscard]] pair_event next(time_point deadline);
-  /// After `crashed`: messages before number `from` are over, the worker begins at that one.
-  /// REQUIRES: e.began or e.began + 1; if it was 0, 0.
-  void go_on(std::uint64_t from);
   /// SIGKILL; heard of as of any other death.
-  void kill_worker() noexcept;
+  /// RETURNS: false if it is not sure that what it knows of the worker's number is true.
+  bool kill_worker() noexcept;
 
   /// Both have the state. Any thread.
   [[nodiscard]] bool is_protected() const noexcept;
@@ -80,8 +79,16 @@ class process_pair {
   [[nodiscard]] std::optional<pair_event> read_part();
   [[nodiscard]] pair_event read_promoted(const ring_frame& frame);
   [[nodiscard]] bool begin_failover();
+  [[nodiscard]] bool has_under_way() const noexcept {
+    return consumed_ + 1 < messages_.place().sequence;
+  }
+  void head_changed();
+  void kill_if_hung();
+  void end_all() noexcept;
   [[nodiscard]] pair_event lost(std::string why);
   void watch(std::uint32_t number, pid_t pid, descriptor pidfd);
+  void watch(std::uint32_t number);
+  [[nodiscard]] std::uint32_t successor() const noexcept;
 
   shared_memory shared_;
   pair_memory memory_;
@@ -89,9 +96,12 @@ class process_pair {
   ring_consumer records_;
   std::uint32_t generation_ = 1;
   std::uint64_t consumed_ = 0;  ///< the last message whose record has been read
+  duration callback_limit_;
+  time_point head_since_;  ///< since when the first unconsumed message can be handled, if limited
+  bool hung_ = false;      ///< that is why we have killed the worker
 
   // the one we wait for: the worker, or, after its death, its follower
-  enum class phase : std::uint8_t { working, promoting, waiting, over } phase_ = phase::working;
+  enum class phase : std::uint8_t { working, promoting, over } phase_ = phase::working;
   std::uint32_t number_ = 0;
   pid_t worker_pid_ = 0;
   descriptor pidfd_;
