@@ -20,6 +20,7 @@
 
 #include <sys/types.h>
 
+#include "sandbox/crash_block.hpp"
 #include "sandbox/death_watch.hpp"
 #include "sandbox/ring.hpp"
 
@@ -70,6 +71,8 @@ struct promoted_part {
 /// So many OS processes of a pair may be looked at at one time: worker, follower, and one of each
 /// that has just died.
 inline constexpr std::size_t lives_kept = 4;
+/// What a dead one wrote down can be read until so many others have been made.
+inline constexpr std::size_t crashes_kept = 16;
 
 /// In shared memory. Everything but the hub's may have been overwritten by a worker gone mad.
 struct pair_control {
@@ -89,6 +92,7 @@ struct pair_control {
   std::array<std::atomic<pid_t>, lives_kept> pids{};
 
   std::array<life_line, lives_kept> lives;
+  std::array<crash_block, crashes_kept> crashes;
 };
 
 }  // namespace detail

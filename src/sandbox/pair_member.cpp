@@ -18,6 +18,7 @@
 #include <peeper/detail/fault_point.hpp>
 
 #include "core/real_clock.hpp"
+#include "sandbox/crash_handler.hpp"
 #include "sandbox/futex.hpp"
 
 namespace peeper::sandbox {
@@ -99,6 +100,8 @@ class pair_member {
         messages_{ring_consumer::attach(memory.messages, ring_consumer_id::first, trusted({}))} {
     control().pids[1] = ::getpid();
     control().lives[1].hold();
+    report_crashes(crashes(), control().lives[1]);
+    crashes().generation.store(generation_, std::memory_order_relaxed);
     struct sigaction action{};
     action.sa_handler = [](int) { look_for_childs_end(); };
     action.sa_flags = SA_RESTART | SA_NOCLDSTOP;
@@ -140,6 +143,9 @@ class pair_member {
   };
 
   [[nodiscard]] pair_control& control() const noexcept { return *memory_.control; }
+  [[nodiscard]] crash_block& crashes() const noexcept {
+    return control().crashes[process_ % detail::crashes_kept];
+  }
   [[nodiscard]] life_line& life_of(std::uint32_t number) const noexcept {
     return control().lives[number % lives_kept];
   }
@@ -186,6 +192,7 @@ class pair_member {
   void handle(const ring_frame& message) {
     // ORDER: relaxed: looked at when this OS process is dead.
     control().began.store(message.sequence, std::memory_order_relaxed);
+    crashes().callback_begins(message.sequence, message.type);
     fault_point("pair.begun", false);
     record_writer record{*this};
     replica_->handle(message.type, message.payload, record);
@@ -199,6 +206,7 @@ class pair_member {
     fault_point("pair.handled", false);
     // CRASH: before this store the message has not been handled; after it, it has.
     records_->publish();
+    crashes().callback_ends();
     fault_point("pair.recorded", false);
     messages_->release();
   }
@@ -303,6 +311,8 @@ class pair_member {
     records_.reset();
     messages_.reset();
     life_of(number).hold();
+    ::new (static_cast<void*>(&crashes())) crash_block{};
+    report_crashes(crashes(), life_of(number));
     control().pids[number % lives_kept] = ::getpid();
     // ORDER: release pairs with the hub: who sees it finds the line held, and the pid.
     control().ready.store(number, std::memory_order_release);
@@ -358,10 +368,12 @@ class pair_member {
     fault_point("pair.promoting", false);
     wait_until_known();
     if (is_over()) ::_exit(exit_over);
+    // ORDER: release pairs with process_pair::successor(): our line is held.
     control().worker.store(process_, std::memory_order_release);
     auto taken = ring_producer::take_over(memory_.records, generation_ + 1, copy_->place());
     if (!taken) ::_exit(exit_bad_records);
     ++generation_;
+    crashes().generation.store(generation_, std::memory_order_relaxed);
     records_.emplace(std::move(*taken));
     copy_.reset();
     predecessor_ = worker_->number;

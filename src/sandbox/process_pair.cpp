@@ -17,6 +17,7 @@
 
 #include "core/real_clock.hpp"
 #include "sandbox/futex.hpp"
+#include "sandbox/read_crash.hpp"
 
 namespace peeper::sandbox {
 
@@ -109,6 +110,18 @@ std::expected<std::uint64_t, ring_error> process_pair::send(std::uint16_t type,
   messages_.publish();
   if (number == consumed_ + 1) head_changed();
   return number;
+}
+
+crash_report process_pair::last_crash(std::string_view server) const {
+  const crash_block& block = memory_.control->crashes[dead_number_ % detail::crashes_kept];
+  if (dead_number_ != 0 && block.generation.load(std::memory_order_relaxed) == dead_generation_) {
+    return read_crash(block, dead_pid_, std::nullopt, server);
+  }
+  crash_report unknown;
+  unknown.pid = dead_pid_;
+  unknown.server = server;
+  unknown.generation = dead_generation_;
+  return unknown;
 }
 
 bool process_pair::kill_worker() noexcept {
@@ -209,6 +222,9 @@ bool process_pair::begin_failover() {
     why_lost_ = "worker and follower died at once";
     return false;
   }
+  dead_number_ = number_;
+  dead_pid_ = worker_pid_;
+  dead_generation_ = generation_;
   const std::uint32_t next = successor();
   if (next == 0) {
     why_lost_ = "the worker died while it had no follower";
@@ -254,7 +270,7 @@ pair_event process_pair::read_promoted(const ring_frame& frame) {
           .why = {}};
 }
 
-void process_pair::end_all() noexcept {
+void process_pair::end_all() const noexcept {
   // ORDER: relaxed: members look now and then; the wake-up is for one that waits to be promoted.
   memory_.control->over.store(1, std::memory_order_relaxed);
   memory_.control->known_generation.fetch_add(1, std::memory_order_relaxed);

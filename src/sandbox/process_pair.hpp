@@ -25,6 +25,9 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+
+#include <peeper/crash_report.hpp>
 
 #include "sandbox/pair_member.hpp"
 
@@ -64,6 +67,9 @@ class process_pair {
   [[nodiscard]] std::expected<std::uint64_t, ring_error> send(std::uint16_t type,
                                                               std::span<const std::byte> message);
   [[nodiscard]] pair_event next(time_point deadline);
+  /// Of the worker that died last, as far as it could say: whoever was killed says nothing. Looks
+  /// for symbols: not on a hot path. Good until some more workers have died.
+  [[nodiscard]] crash_report last_crash(std::string_view server) const;
   /// SIGKILL; heard of as of any other death.
   /// RETURNS: false if it is not sure that what it knows of the worker's number is true.
   bool kill_worker() noexcept;
@@ -84,7 +90,7 @@ class process_pair {
   }
   void head_changed();
   void kill_if_hung();
-  void end_all() noexcept;
+  void end_all() const noexcept;
   [[nodiscard]] pair_event lost(std::string why);
   void watch(std::uint32_t number, pid_t pid, descriptor pidfd);
   void watch(std::uint32_t number);
@@ -107,6 +113,11 @@ class process_pair {
   descriptor pidfd_;
   std::optional<death_watch> watch_;
   std::string why_lost_;
+
+  // the worker that died last
+  std::uint32_t dead_number_ = 0;
+  pid_t dead_pid_ = 0;
+  std::uint32_t dead_generation_ = 0;
 };
 
 }  // namespace peeper::sandbox

@@ -279,6 +279,29 @@ TEST(process_pair, LosesNoMessageWhenItsWorkerIsKilledBetweenCallbacks_P3) {
   EXPECT_EQ(b.poison(), 0) << "no message had been begun";
 }
 
+TEST(process_pair, SaysWhatItsWorkerDiedOf) {
+  bank b;
+  const auto report_of = [&b](death how) {
+    b.send(add, 1);
+    b.send(die, static_cast<std::uint64_t>(how));
+    EXPECT_TRUE(b.finish()) << b.lost();
+    return b.pair().last_crash("ledger");
+  };
+  const crash_report segv = report_of(death::segv);
+  EXPECT_EQ(segv.kind, crash_kind::signalled);
+  EXPECT_EQ(segv.signal, SIGSEGV);
+  EXPECT_EQ(segv.server, "ledger");
+  EXPECT_EQ(segv.generation, 1U);
+  EXPECT_EQ(segv.message_number, 2U);
+  EXPECT_EQ(report_of(death::abort).signal, SIGABRT);
+  EXPECT_EQ(report_of(death::stack).kind, crash_kind::stack_overflow);
+  EXPECT_EQ(report_of(death::terminate).kind, crash_kind::terminate);
+  const crash_report killed = report_of(death::kill);
+  EXPECT_EQ(killed.signal, 0) << "nobody could write it down";
+  EXPECT_EQ(killed.generation, 5U);
+  EXPECT_EQ(killed.message_number, 10U);
+}
+
 TEST(process_pair, TriesAMessageAgainAsOftenAsItIsTold_P3) {
   pair_options options = small;
   options.retries = 2;
