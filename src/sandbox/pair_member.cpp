@@ -56,6 +56,8 @@ descriptor pidfd_of(pid_t pid) noexcept {
 /// by nothing else.
 std::atomic<pid_t> child{0};
 std::atomic<life_line*> life_of_child{nullptr};
+/// The one before it, as good as dead: the kernel may need some time to tear its memory down.
+std::atomic<pid_t> dying_child{0};
 
 /// SIGNAL: async-signal-safe.
 void look_for_childs_end() noexcept {
@@ -65,6 +67,8 @@ void look_for_childs_end() noexcept {
     child.store(0);
     life_of_child.load()->say_dead();
   }
+  const pid_t dying = dying_child.load();
+  if (dying != 0 && ::waitpid(dying, nullptr, WNOHANG) == dying) dying_child.store(0);
   errno = error;
 }
 
@@ -235,11 +239,12 @@ class pair_member {
     }
   }
   void lose_follower() {
-    // It is as good as dead; the kernel may still be tearing its memory down.
-    if (const pid_t pid = child.exchange(0); pid != 0) {
-      while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    if (const pid_t before = dying_child.load(); before != 0) {
+      while (::waitpid(before, nullptr, 0) < 0 && errno == EINTR) {
       }
     }
+    dying_child.store(child.exchange(0));
+    look_for_childs_end();  // where the signal has come already
     // ORDER: relaxed: a hint for the hub, which looks at the follower's own line.
     control().ready.store(0, std::memory_order_relaxed);
     follower_.reset();
@@ -266,6 +271,7 @@ class pair_member {
     if (pid == 0) {
       fault_point("pair.made", false);
       child.store(0);
+      dying_child.store(0);
       const int self_number = self_fd.get();
       worker_.emplace(watched{process_,
                               self,
