@@ -65,6 +65,7 @@ benchmark_entry& entry_of(const std::string& name) {
 /// in a process of their own.
 bool runs_alone(std::string_view name) {
   return name.starts_with("spawn/") || name.starts_with("memory/") || name.starts_with("growth/") ||
+         name.starts_with("sandbox/") || name == "floor/fork of a small program" ||
          name == "supervisor/1,000,000 children";
 }
 

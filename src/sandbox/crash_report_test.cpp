@@ -29,7 +29,8 @@
 namespace peeper::sandbox::crash_test {
 
 [[gnu::noinline]] void write_to_nowhere() {
-  *reinterpret_cast<volatile char*>(std::uintptr_t{0x10}) = 1;
+  volatile std::uintptr_t nowhere = 0x10;  // not known to the compiler
+  *reinterpret_cast<volatile char*>(nowhere) = 1;
   __asm__ volatile("");  // no tail call into here
 }
 
