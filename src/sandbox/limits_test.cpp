@@ -112,7 +112,7 @@ TEST(a_memory_limit, CannotBeOutlivedByCatchingTheException) {
 
 TEST(a_limit_of_cpu_time, EndsAnEndlessLoop) {
   const exit_reason reason = end_of({.cpu_time = std::chrono::seconds{1}}, [] {
-    for (volatile int i = 0;;) i = i + 1;
+    for (volatile unsigned i = 0;;) i = i + 1;
     return 0;
   });
   EXPECT_EQ(reason, exit_reason(exit_kind::signalled, "SIGXCPU (limit of CPU time)"));

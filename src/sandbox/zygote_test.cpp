@@ -293,6 +293,7 @@ TEST(a_follower, OutlivesItsWorkerIsAdoptedAndItsEndIsToldToo) {
   });
   EXPECT_EQ(WTERMSIG(wait_status(worker)), SIGKILL);
   wait_until_at_least(s.told, 1);
+  wait_until_at_least(s.follower, 1);  // it may hear of the end inside fork_follower()
   EXPECT_EQ(::kill(s.follower, 0), 0) << "it lives";
   s.end = true;
   EXPECT_EQ(WEXITSTATUS(wait_status(s.follower)), 5);
