@@ -84,6 +84,7 @@ struct pair_control {
 
   // by the worker
   alignas(line) std::atomic<std::uint64_t> began{0};  ///< the message that it has begun last
+  std::atomic<time_point::rep> began_at{0};           ///< when, if there is a callback_limit
   std::atomic<std::uint64_t> tried{0};                ///< the message that workers have died of
   std::atomic<std::uint32_t> tries{0};                ///< so many
   std::atomic<std::uint32_t> worker{1};               ///< its number

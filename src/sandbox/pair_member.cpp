@@ -194,8 +194,14 @@ class pair_member {
   }
 
   void handle(const ring_frame& message) {
-    // ORDER: relaxed: looked at when this OS process is dead.
-    control().began.store(message.sequence, std::memory_order_relaxed);
+    if (options_.callback_limit != infinity) {
+      control().began_at.store(
+          peeper::detail::read_clock(CLOCK_MONOTONIC).time_since_epoch().count(),
+          std::memory_order_relaxed);
+    }
+    // ORDER: release pairs with process_pair::check_for_hang(): it sees when. Else it is looked at
+    // when this OS process is dead.
+    control().began.store(message.sequence, std::memory_order_release);
     crashes().callback_begins(message.sequence, message.type);
     fault_point("pair.begun", false);
     record_writer record{*this};

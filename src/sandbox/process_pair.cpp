@@ -108,7 +108,6 @@ std::expected<std::uint64_t, ring_error> process_pair::send(std::uint16_t type,
   const std::uint64_t number = messages_.place().sequence;
   if (auto done = messages_.append(type, message); !done) return std::unexpected{done.error()};
   messages_.publish();
-  if (number == consumed_ + 1) head_changed();
   return number;
 }
 
@@ -144,14 +143,16 @@ pid_t process_pair::follower() const noexcept {
   return memory_.control->pids[ready % lives_kept].load(std::memory_order_relaxed);
 }
 
-void process_pair::head_changed() {
-  if (callback_limit_ != infinity) head_since_ = peeper::detail::read_clock(CLOCK_MONOTONIC);
-}
-
-void process_pair::kill_if_hung() {
+void process_pair::check_for_hang() {
   const time_point now = peeper::detail::read_clock(CLOCK_MONOTONIC);
-  if (now < deadline_after(head_since_, callback_limit_)) return;
-  hung_ = kill_worker();
+  if (now < look_for_hang_at_) return;
+  time_point since = now;
+  // ORDER: acquire pairs with the worker's release.
+  if (memory_.control->began.load(std::memory_order_acquire) == consumed_ + 1) {
+    since = time_point{duration{memory_.control->began_at.load(std::memory_order_relaxed)}};
+    if (now >= deadline_after(since, callback_limit_)) hung_ = kill_worker();
+  }
+  look_for_hang_at_ = deadline_after(since, callback_limit_);
 }
 
 pair_event process_pair::next(time_point deadline) {
@@ -162,7 +163,8 @@ pair_event process_pair::next(time_point deadline) {
     if (working && records_.look_awhile()) continue;
     time_point until = deadline;
     if (callback_limit_ != infinity && working && !hung_ && has_under_way()) {
-      until = std::min(until, deadline_after(head_since_, callback_limit_));
+      check_for_hang();
+      until = std::min(until, look_for_hang_at_);
     }
     auto outcome = death_watch::outcome::woken;
     if (const auto ticket = records_.prepare_sleep()) {
@@ -172,7 +174,6 @@ pair_event process_pair::next(time_point deadline) {
     }
     if (outcome == death_watch::outcome::timed_out) {
       if (until == deadline) return {};
-      kill_if_hung();
       continue;
     }
     if (outcome == death_watch::outcome::woken) continue;
@@ -211,7 +212,6 @@ std::optional<pair_event> process_pair::read_part() {
                               consumed_ + 1));
     }
     consumed_ = done.consumed;
-    head_changed();
   }
   return pair_event{
       .what = pair_event::kind::done, .bytes = {}, .number = done.consumed, .why = {}};
@@ -261,7 +261,6 @@ pair_event process_pair::read_promoted(const ring_frame& frame) {
   memory_.control->known_generation.store(generation_, std::memory_order_relaxed);
   detail::wake_all(&memory_.control->known_generation);
   if (part.skipped != 0) consumed_ = part.skipped;
-  head_changed();
   return {.what = pair_event::kind::crashed,
           .bytes = {},
           .began = part.began,

@@ -88,8 +88,7 @@ class process_pair {
   [[nodiscard]] bool has_under_way() const noexcept {
     return consumed_ + 1 < messages_.place().sequence;
   }
-  void head_changed();
-  void kill_if_hung();
+  void check_for_hang();
   void end_all() const noexcept;
   [[nodiscard]] pair_event lost(std::string why);
   void watch(std::uint32_t number, pid_t pid, descriptor pidfd);
@@ -103,8 +102,8 @@ class process_pair {
   std::uint32_t generation_ = 1;
   std::uint64_t consumed_ = 0;  ///< the last message whose record has been read
   duration callback_limit_;
-  time_point head_since_;  ///< since when the first unconsumed message can be handled, if limited
-  bool hung_ = false;      ///< that is why we have killed the worker
+  time_point look_for_hang_at_ = time_point::min();
+  bool hung_ = false;  ///< that is why we have killed the worker
 
   // the one we wait for: the worker, or, after its death, its follower
   enum class phase : std::uint8_t { working, promoting, over } phase_ = phase::working;

@@ -342,7 +342,7 @@ TEST(process_pair, GoesOnBeforeItIsProtectedIfItIsTold) {
 
 TEST(process_pair, KillsACallbackThatOverrunsItsLimit) {
   pair_options options = small;
-  options.callback_limit = std::chrono::milliseconds{20};
+  options.callback_limit = std::chrono::milliseconds{500};
   bank b{options};
   ASSERT_TRUE(b.wait_protected());
   b.send(add, 1);
@@ -361,7 +361,7 @@ TEST(process_pair, MakesAnotherFollowerWhenOneDies) {
     const pid_t follower = b.pair().follower();
     kill_and_wait(follower);
     // The worker must not wait for it when it has much to write.
-    for (std::uint64_t n = 0; n < 300; ++n) b.send(add_much, n);
+    for (std::uint64_t n = 0; n < 100; ++n) b.send(add_much, n);
     ASSERT_TRUE(b.finish()) << b.lost();
     ASSERT_TRUE(b.wait_protected());
     EXPECT_NE(b.pair().follower(), follower);
