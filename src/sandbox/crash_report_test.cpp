@@ -108,6 +108,7 @@ TEST(a_crash, BySegmentationFaultIsReportedWithAddressCallbackAndBacktrace) {
 }
 
 TEST(a_crash, ByAStackOverflowIsToldApartAndReportedFromAnotherStack) {
+  PEEPER_SKIP_WITH_THREAD_SANITIZER();
   const crash_report r = report_of([] {
     volatile int depth = 1;
     crash_test::recurse_for_ever(&depth);

@@ -234,6 +234,7 @@ TEST(death_watch, OfOneThatHasOverwrittenItsLockHearsFromWhoSawItsEnd) {
 }
 
 TEST(death_watch, OfAFollowerHearsFromItsAdoptionWhenTheLockWasOverwritten) {
+  PEEPER_SKIP_WITH_THREAD_SANITIZER();
   static life_line* workers = nullptr;
   auto& life = shared<life_line>();
   auto& follower = shared<std::atomic<pid_t>>();

@@ -111,6 +111,7 @@ TEST(a_memory_limit, CannotBeOutlivedByCatchingTheException) {
 }
 
 TEST(a_limit_of_cpu_time, EndsAnEndlessLoop) {
+  PEEPER_SKIP_WITH_THREAD_SANITIZER();
   const exit_reason reason = end_of({.cpu_time = std::chrono::seconds{1}}, [] {
     for (volatile unsigned i = 0;;) i = i + 1;
     return 0;
@@ -144,6 +145,7 @@ constexpr worker_limits less_power{.less_power = true};
 exit_reason forbidden(const char* system_call) { return {exit_kind::forbidden, system_call}; }
 
 TEST(less_power, ForbidsFilesNetworkForksThreadsProgramsAndSignals) {
+  PEEPER_SKIP_WITH_THREAD_SANITIZER();
   EXPECT_EQ(end_of(less_power, [] { return ::open("/dev/null", O_RDONLY); }), forbidden("openat"));
   EXPECT_EQ(end_of(less_power, [] { return ::socket(AF_INET, SOCK_STREAM, 0); }),
             forbidden("socket"));
@@ -168,6 +170,7 @@ TEST(less_power, ForbidsFilesNetworkForksThreadsProgramsAndSignals) {
 }
 
 TEST(less_power, LeavesWhatACallbackNeeds) {
+  PEEPER_SKIP_WITH_THREAD_SANITIZER();
   EXPECT_EQ(end_of(less_power,
                    [] {
                      std::size_t sum = allocate(40);
@@ -187,6 +190,7 @@ TEST(less_power, LeavesWhatACallbackNeeds) {
 }
 
 TEST(less_power, LeavesReportsOfOtherCrashesAsTheyAre) {
+  PEEPER_SKIP_WITH_THREAD_SANITIZER();
   EXPECT_EQ(end_of(less_power,
                    [] {
                      volatile std::uintptr_t nowhere = 0x10;  // not known to the compiler
@@ -222,6 +226,7 @@ struct pair_state {
 };
 
 TEST(less_power, LetsTheHubDecideWhoMayForkTheNextFollower) {
+  PEEPER_SKIP_WITH_THREAD_SANITIZER();
   std::array<int, 2> ends{};
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()), 0);
   const descriptor hubs_end{ends[0]};

@@ -38,6 +38,23 @@
 
 namespace peeper::sandbox::test {
 
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool thread_sanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+inline constexpr bool thread_sanitized = true;
+#else
+inline constexpr bool thread_sanitized = false;
+#endif
+#else
+inline constexpr bool thread_sanitized = false;
+#endif
+
+/// Handlers run only where the program calls one of the sanitizer's functions, and it makes system
+/// calls of its own in them.
+#define PEEPER_SKIP_WITH_THREAD_SANITIZER() \
+  if (thread_sanitized) GTEST_SKIP() << "the thread sanitizer puts signals off"
+
 class os_processes : public ::testing::Environment {
  public:
   void SetUp() override {

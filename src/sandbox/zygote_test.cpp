@@ -317,6 +317,7 @@ TEST(a_follower, IsNotDisturbedByAHangUpWhileItsWorkerLives) {
 }
 
 TEST(a_follower, ThatIsBusyEndsWhenWorkerAndZygoteAreDead) {
+  PEEPER_SKIP_WITH_THREAD_SANITIZER();
   pipe_ends living = make_pipe();
   const std::array passed{living.write.get()};
   auto& s = shared<follower_seen>();
