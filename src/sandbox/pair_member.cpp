@@ -59,6 +59,13 @@ std::atomic<life_line*> life_of_child{nullptr};
 /// The one before it, as good as dead: the kernel may need some time to tear its memory down.
 std::atomic<pid_t> dying_child{0};
 
+/// A follower's: should its worker have overwritten the locks that tell of its death.
+std::atomic<life_line*> life_of_parent{nullptr};
+/// SIGNAL: async-signal-safe.
+void parent_has_ended() noexcept {
+  if (life_line* const life = life_of_parent.load()) life->say_dead();
+}
+
 /// SIGNAL: async-signal-safe.
 void look_for_childs_end() noexcept {
   const int error = errno;
@@ -273,11 +280,14 @@ class pair_member {
     const pid_t self = ::getpid();
     descriptor self_fd = pidfd_of(self);
     fault_point("pair.forking", false);
-    const pid_t pid = fork_follower();
+    const pid_t pid = fork_follower(&parent_has_ended);
     if (pid == 0) {
       fault_point("pair.made", false);
       child.store(0);
       dying_child.store(0);
+      // Not before the fork: our parent has a parent of its own, of whose end it may hear late.
+      life_of_parent.store(&life_of(process_));
+      if (::getppid() != self) parent_has_ended();
       const int self_number = self_fd.get();
       worker_.emplace(watched{process_,
                               self,
