@@ -384,8 +384,11 @@ TEST(ring, ATakeOverBeforeWhatWasReadIsRefused) {
   old.publish();
   const auto read = one.read();
   ASSERT_TRUE(read && *read);
-  const auto next = ring_producer::take_over(t.ring(), 2, {});
+  auto next = ring_producer::take_over(t.ring(), 2, {});
   ASSERT_TRUE(next) << "the consumer has not released it";
+  // What it writes instead, and what follows, would pass for what comes next.
+  for (const std::uint64_t n : {2UL, 3UL}) ASSERT_TRUE(next->append(1, made_bytes(n, 40)));
+  next->publish();
   one.follow(2);
   EXPECT_EQ(error_of(one), ring_errc::corrupt_cursor);
 }
@@ -582,6 +585,8 @@ TEST(ring, WhoPreparesToSleepIsToldWhatHasComeMeanwhile) {
   ASSERT_TRUE(out.append(1, made_bytes(1, 8)));
   out.publish();
   EXPECT_EQ(ticket->word->load(), after_one) << "one wake-up for each sleep";
+  EXPECT_EQ(t.ring().header().consumer_sleep[0].episode % 2, 1U)
+      << "only who sleeps says that it is over";
   in.end_sleep();
   EXPECT_FALSE(in.prepare_sleep());
   ASSERT_TRUE(out.append(1, made_bytes(1, 8)));
