@@ -264,6 +264,7 @@ bool producer_dies_at(std::string_view point, std::uint64_t nth) {
   auto in = t.first();
   constexpr std::uint64_t groups = 120;
   std::uint64_t read = 0;
+  std::optional<sleep_ticket> asleep;
   const auto read_until_end_of = [&](pid_t child) {
     int status = 0;
     bool alive = true;
@@ -271,21 +272,19 @@ bool producer_dies_at(std::string_view point, std::uint64_t nth) {
       alive = alive && ::waitpid(child, &status, WNOHANG) == 0;
       return alive;
     };
+    // As if it slept since before the child was made: its first publish() must wake.
+    while (asleep->word->load() == asleep->expected && look()) {
+    }
+    in.end_sleep();
     while (look()) {
-      if (read_group(in, read)) {
-        ++read;
-      } else if (const auto ticket = in.prepare_sleep()) {
-        // As if it slept, but for a death, too: who publishes must wake it.
-        while (ticket->word->load() == ticket->expected && look()) {
-        }
-        in.end_sleep();
-      }
+      if (read_group(in, read)) ++read;
     }
     while (read_group(in, read)) ++read;
     return status;
   };
+  auto out = t.producer();  // is the child's; its start has woken whoever slept
+  asleep = in.prepare_sleep();
   int status = read_until_end_of(forked([&] {
-    auto out = t.producer();
     die_at(point, nth);
     write_groups(out, told, groups);
   }));
@@ -307,10 +306,11 @@ bool producer_dies_at(std::string_view point, std::uint64_t nth) {
   const ring_place place = in.place();
   status = 0;
   in.follow(2);
+  asleep = in.prepare_sleep();
   EXPECT_TRUE(ended_well(read_until_end_of(forked([&] {
-    auto out = ring_producer::take_over(t.ring(), 2, place);
-    REQUIRE(out);
-    write_groups(*out, told, groups);
+    auto next = ring_producer::take_over(t.ring(), 2, place);
+    REQUIRE(next);
+    write_groups(*next, told, groups);
   }))));
   EXPECT_EQ(read, groups) << point << ' ' << nth;
   return killed;
@@ -340,6 +340,9 @@ bool consumer_dies_at(std::string_view point, std::uint64_t nth) {
   };
   auto out = t.producer();
   pid_t child = consume(point);
+  // There is nothing to read yet, so it goes to sleep.
+  while (t.ring().header().consumer_sleep[0].episode.load() % 2 == 0) {
+  }
   bool killed = false;
   const auto append = [&](std::uint16_t type, const bytes& frame) {
     for (;;) {

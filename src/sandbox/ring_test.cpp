@@ -488,6 +488,18 @@ TEST(ring, AProducersCursorThatCannotBeIsRefused) {
   EXPECT_EQ(error_of(in), ring_errc::corrupt_length);
 }
 
+TEST(ring, AFrameThatReachesBeyondWhatIsPublishedIsRefused) {
+  const test_ring t;
+  auto out = t.producer();
+  ASSERT_TRUE(out.append(1, made_bytes(1, 100)));
+  out.publish();
+  for (std::uint64_t published = 24; published < 128; published += 8) {
+    auto in = t.first();
+    t.ring().header().producers[1].published = published;
+    EXPECT_EQ(error_of(in), ring_errc::corrupt_length) << published;
+  }
+}
+
 TEST(ring, AConsumersCursorThatCannotBeIsRefused) {
   const test_ring t;
   auto out = t.producer();
