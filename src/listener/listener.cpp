@@ -73,7 +73,7 @@ void listener_process::tell(event_ptr e) noexcept {
     try {
       if (waiting_.full()) waiting_.set_capacity(std::max<std::size_t>(16, 2 * waiting_.size()));
       waiting_.push_back({std::move(e), number});
-    } catch (const std::bad_alloc&) {  // missed: its number will not be seen
+    } catch (...) {  // no memory: missed, its number will not be seen
       return;
     }
     wake_it = wanted();

@@ -40,8 +40,10 @@ constexpr std::uint16_t add_huge = 4;
 constexpr std::uint16_t started = 9;
 
 enum class death : std::uint64_t { kill, segv, abort, bus, fpe, exit, terminate, stack, hang };
-constexpr std::array all_deaths{death::kill, death::segv, death::abort,     death::bus,
-                                death::fpe,  death::exit, death::terminate, death::stack};
+/// The thread sanitizer's own handler does not survive a stack overflow.
+constexpr auto all_deaths =
+    std::to_array({death::kill, death::segv, death::abort, death::bus, death::fpe, death::exit,
+                   death::terminate, thread_sanitized ? death::kill : death::stack});
 
 /// Where a member kills itself: at the `nth` time that anyone of the pair reaches `point`.
 struct trap {
@@ -280,6 +282,7 @@ TEST(process_pair, LosesNoMessageWhenItsWorkerIsKilledBetweenCallbacks_P3) {
 }
 
 TEST(process_pair, SaysWhatItsWorkerDiedOf) {
+  PEEPER_SKIP_WITH_THREAD_SANITIZER();
   bank b;
   const auto report_of = [&b](death how) {
     b.send(add, 1);
@@ -319,7 +322,9 @@ TEST(process_pair, TriesAMessageAgainAsOftenAsItIsTold_P3) {
 
 TEST(process_pair, BearsAnyNumberOfMessagesThatKillOneAfterTheOther_P3) {
   bank b;
-  for (std::uint64_t i = 0; i < 20; ++i) b.send(die, i % all_deaths.size());
+  for (std::size_t i = 0; i < 20; ++i) {
+    b.send(die, static_cast<std::uint64_t>(all_deaths[i % all_deaths.size()]));
+  }
   b.send(add, 1);
   ASSERT_TRUE(b.finish()) << b.lost();
   EXPECT_EQ(b.handled(), 1U);
@@ -393,6 +398,8 @@ TEST(process_pair, SurvivesADeathAtEachFaultPointOfWorkerAndFollower_P1_P2_P3) {
   points.insert(points.end(), pair_fault_points.begin(), pair_fault_points.end());
   std::vector<std::string> not_reached;
   for (const std::string_view point : points) {
+    // That death is told by SIGCHLD alone, and the thread sanitizer puts signals off.
+    if (thread_sanitized && point == "pair.made") continue;
     bool reached = false;
     for (const int nth : {1, 2, 7, 40}) {
       auto& t = shared<trap>();
