@@ -95,7 +95,7 @@ bool death_watch::first_sign() const noexcept {
 
 bool death_watch::dead_as_a_whole(time_point deadline) const noexcept {
   if (of_->notice_.load(std::memory_order_relaxed) == life_line::notice::dead) return true;
-  if (!may_have_threads_) return true;
+  if (!may_have_threads_ || pidfd_ < 0) return true;
   // The links of that folder are its threads and two more: one look, nothing to be read. Once there
   // is no such folder the OS process has been waited for. Its number may be another's by then, but
   // the pidfd is not.

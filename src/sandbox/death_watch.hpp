@@ -80,8 +80,9 @@ class death_watch {
   };
   static constexpr std::size_t words_max = 6;
 
-  /// `pidfd`: not owned. `may_have_threads`: false where a filter of system calls keeps the watched
-  /// from starting threads, and the watcher from looking into /proc.
+  /// `pidfd`: not owned; -1: it was dead when it was opened. `may_have_threads`: false where a
+  /// filter of system calls keeps the watched from starting threads, and the watcher from looking
+  /// into /proc.
   death_watch(life_line& of, life_line::watcher who, pid_t pid, int pidfd,
               bool may_have_threads = true);
 

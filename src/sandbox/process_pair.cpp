@@ -28,18 +28,17 @@ using detail::record_part;
 
 namespace {
 
-/// A worker's parent is the zygote, also that of one that was a follower, once the kernel is done
-/// with the end of the worker before it.
-bool is_child_of(pid_t pid, const zygote_link* zygote) noexcept {
+/// RETURNS: 0 if there is no such OS process.
+pid_t parent_of(pid_t pid) noexcept {
   std::array<char, 64> path{};
   std::snprintf(path.data(), path.size(), "/proc/%d/stat", static_cast<int>(pid));
   const descriptor file{::open(path.data(), O_RDONLY | O_CLOEXEC)};
   std::array<char, 512> text{};
-  if (!file || ::read(file.get(), text.data(), text.size() - 1) <= 0) return false;
+  if (!file || ::read(file.get(), text.data(), text.size() - 1) <= 0) return 0;
   // "pid (name) state parent ...", and the name may have anything in it.
   const char* const after_name = std::strrchr(text.data(), ')');
-  if (after_name == nullptr || std::strlen(after_name) < 5) return false;
-  return zygote != nullptr && std::strtol(after_name + 4, nullptr, 10) == zygote->pid();
+  if (after_name == nullptr || std::strlen(after_name) < 5) return 0;
+  return static_cast<pid_t>(std::strtol(after_name + 4, nullptr, 10));
 }
 
 }  // namespace
@@ -97,10 +96,15 @@ void process_pair::watch(std::uint32_t number, pid_t pid, descriptor pidfd) {
 void process_pair::watch(std::uint32_t number) {
   const pid_t pid = memory_.control->pids[number % lives_kept].load(std::memory_order_relaxed);
   watch(number, pid, descriptor{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U))});
-  // Had it died before, its number could be another's by now.
-  if (!memory_.control->lives[number % lives_kept].seems_alive(life_line::watcher::hub)) {
-    watch(number, pid, descriptor{});
-  }
+  if (!is_ours(pid)) watch(number, pid, descriptor{});
+}
+
+bool process_pair::is_ours(pid_t pid) const noexcept {
+  // The zygote is the parent of the first worker, and of those who were followers, once the kernel
+  // is done with the end of the worker before them.
+  const pid_t parent = parent_of(pid);
+  const zygote_link* const zygote = zygote_link::current();
+  return parent != 0 && (parent == dead_pid_ || (zygote != nullptr && parent == zygote->pid()));
 }
 
 std::expected<std::uint64_t, ring_error> process_pair::send(std::uint16_t type,
@@ -125,9 +129,6 @@ crash_report process_pair::last_crash(std::string_view server) const {
 
 bool process_pair::kill_worker() noexcept {
   if (!pidfd_) return false;
-  // That of the first one the zygote has told us. Others have written theirs themselves, in memory
-  // that a worker gone mad may have overwritten.
-  if (number_ != 1 && !is_child_of(worker_pid_, zygote_link::current())) return false;
   return ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0U) == 0;
 }
 

@@ -71,7 +71,7 @@ class process_pair {
   /// for symbols: not on a hot path. Good until some more workers have died.
   [[nodiscard]] crash_report last_crash(std::string_view server) const;
   /// SIGKILL; heard of as of any other death.
-  /// RETURNS: false if it is not sure that what it knows of the worker's number is true.
+  /// RETURNS: false if it is dead already, or nothing is known of it that can be believed.
   bool kill_worker() noexcept;
 
   /// Both have the state. Any thread.
@@ -92,7 +92,10 @@ class process_pair {
   void end_all() const noexcept;
   [[nodiscard]] pair_event lost(std::string why);
   void watch(std::uint32_t number, pid_t pid, descriptor pidfd);
+  /// One that has told its number itself, in memory that a worker gone mad may have overwritten: by
+  /// its pidfd only if it came of our zygote.
   void watch(std::uint32_t number);
+  [[nodiscard]] bool is_ours(pid_t pid) const noexcept;
   [[nodiscard]] std::uint32_t successor() const noexcept;
 
   shared_memory shared_;

@@ -272,7 +272,7 @@ TEST(process_pair, LosesNoMessageWhenItsWorkerIsKilledBetweenCallbacks_P3) {
     b.send(add, 1);
     ASSERT_TRUE(b.finish());
     ASSERT_TRUE(b.wait_protected());
-    while (!b.pair().kill_worker()) ::sched_yield();
+    b.pair().kill_worker();
   }
   b.send(add, 1);
   ASSERT_TRUE(b.finish()) << b.lost();
@@ -439,7 +439,7 @@ TEST(process_pair, SurvivesKillsAtRandomMoments_P1_P2_P3_P6) {
     const std::uint64_t after = random() % 100;
     for (std::uint64_t n = 0; n < before; ++n) b.send(n % 17 == 3 ? add_much : add, n);
     if (the_worker) {
-      while (!b.pair().kill_worker()) ::sched_yield();
+      b.pair().kill_worker();
       ++workers;
     } else if (const pid_t follower = b.pair().follower(); follower != 0) {
       kill_and_wait(follower);
