@@ -2,8 +2,8 @@
 /// \file
 /// `crash_report`: how the OS process of a worker died, and where.
 ///
-///     spdlog::error(report.to_string());   // server "parser": SIGSEGV (address not mapped) at
-///     0x10 puts(report.details().c_str());      // the same, with the backtrace
+///     spdlog::error(report.to_string());  // server "parser": SIGSEGV at 0x10
+///     std::puts(report.details().c_str());  // the same, with the backtrace
 ///
 /// THREADS: a value; any.
 #pragma once

@@ -3,9 +3,9 @@
 /// `process_pair`: the hub's end of a worker OS process and its follower.
 ///
 ///     auto pair = process_pair::start(options, &make_my_replica, argument).value();
-///     pair.send(type, bytes);                       // message 1
+///     pair->send(type, bytes);                      // message 1
 ///     for (;;) {
-///       const auto e = pair.next(deadline);
+///       const auto e = pair->next(deadline);
 ///       if (e.what == pair_event::kind::part) ...     // what the replica appended
 ///       if (e.what == pair_event::kind::done) ...     // message e.number is handled: P1
 ///       if (e.what == pair_event::kind::crashed) ...  // of message e.began; e.skipped: it is gone
