@@ -56,8 +56,7 @@ void fork_of_our_own(report& r) {
 
 /// With `heap_mb` in the program: what the zygote does not have.
 void fork_by_zygote(report& r) {
-  const peeper::zygote zygote;
-  zygote_link& link = *zygote_link::current();
+  zygote_link& link = *zygote_link::current();  // main's
   for (const std::size_t heap_mb : {0UL, 100UL}) {
     const std::vector<char> heap(heap_mb << 20U, 'x');
     auto times = bench::ns_one_by_one(bench::scaled(1000), [&] {
