@@ -23,6 +23,8 @@ enum class crash_kind : std::uint8_t {
   out_of_memory,   ///< an allocation failed
   forbidden,       ///< a system call that its limits do not allow; see system_call
   exited,          ///< it called exit() or _exit(); see exit_status
+  hung,            ///< it was killed since a callback overran its limit; what says after how long
+  killed,          ///< it was killed because somebody in the hub wanted that
 };
 
 /// What was written down by the dying OS process has been checked for form, not for truth: it may
@@ -39,7 +41,7 @@ struct crash_report {
   std::uint64_t generation = 0;
   std::uint64_t message_number = 0;  ///< of the callback that ran; 0: none did
   std::string message_type;
-  std::string what;         ///< type and text of the exception
+  std::string what;         ///< type and text of the exception; or what else is known
   std::string system_call;  ///< its name
   /// Where it crashed, innermost first: "function+0x12 (program+0x1234)". Functions without an
   /// exported name need -rdynamic to have one; `addr2line -e program 0x1234` gives the line. Empty

@@ -247,6 +247,9 @@ void report_crashes(crash_block& block, life_line& life) {
   struct sigaction action{};
   action.sa_sigaction = on_fatal;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  // A follower that goes on, and dies, while its worker is still at this, is the zygote's to wait
+  // for: else its wait status would be lost.
+  sigaddset(&action.sa_mask, SIGCHLD);
   for (const int signal : fatal_signals) ::sigaction(signal, &action, nullptr);
 }
 

@@ -62,7 +62,12 @@ exit_reason crash_report::reason() const {
   switch (kind) {
     case crash_kind::out_of_memory: return exit_kind::out_of_memory;
     case crash_kind::forbidden: return {exit_kind::forbidden, system_call};
-    case crash_kind::exited: return {exit_kind::exited, fmt::format("status {}", exit_status)};
+    case crash_kind::exited:
+      return {exit_kind::exited,
+              fmt::format("status {}{}{}{}", exit_status, what.empty() ? "" : " (", what,
+                          what.empty() ? "" : ")")};
+    case crash_kind::hung: return {exit_kind::hung, what};
+    case crash_kind::killed: return exit_kind::killed;
     case crash_kind::signalled:
     case crash_kind::stack_overflow:
     case crash_kind::terminate: break;

@@ -35,18 +35,6 @@ namespace {
 using namespace test;
 using descriptors = std::span<const int>;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool sanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr bool sanitized = true;
-#else
-constexpr bool sanitized = false;
-#endif
-#else
-constexpr bool sanitized = false;
-#endif
-
 struct shared_state {
   crash_block block;
   life_line life;
@@ -78,14 +66,14 @@ std::size_t allocate(std::size_t megabytes) {
 }
 
 TEST(a_memory_limit, EndsALeakAndNothingElse) {
-  if (sanitized) GTEST_SKIP() << "a sanitizer's shadow memory is above any limit";
+  PEEPER_SKIP_WITHOUT_MEMORY_LIMITS();
   constexpr worker_limits limits{.memory_bytes = std::uint64_t{128} << 20U};
   EXPECT_EQ(end_of(limits, [] { return allocate(100000); }), exit_reason(exit_kind::out_of_memory));
   EXPECT_EQ(end_of(limits, [] { return allocate(32); }), exited(32));
 }
 
 TEST(a_memory_limit, IsNotForWhatIsShared) {
-  if (sanitized) GTEST_SKIP() << "a sanitizer's shadow memory is above any limit";
+  PEEPER_SKIP_WITHOUT_MEMORY_LIMITS();
   EXPECT_EQ(end_of({.memory_bytes = std::uint64_t{128} << 20U},
                    [] {
                      void* at = ::mmap(nullptr, std::size_t{1} << 30U, PROT_READ | PROT_WRITE,
@@ -96,7 +84,7 @@ TEST(a_memory_limit, IsNotForWhatIsShared) {
 }
 
 TEST(a_memory_limit, CannotBeOutlivedByCatchingTheException) {
-  if (sanitized) GTEST_SKIP() << "a sanitizer's shadow memory is above any limit";
+  PEEPER_SKIP_WITHOUT_MEMORY_LIMITS();
   EXPECT_EQ(end_of({.memory_bytes = std::uint64_t{128} << 20U},
                    [] {
                      for (;;) {

@@ -20,6 +20,8 @@
 
 #include <sys/types.h>
 
+#include <peeper/worker_limits.hpp>
+
 #include "sandbox/crash_block.hpp"
 #include "sandbox/death_watch.hpp"
 #include "sandbox/ring.hpp"
@@ -41,6 +43,9 @@ struct pair_options {
   /// A callback that takes longer is killed, and its message is one that the worker died of. Looked
   /// at by process_pair::next().
   duration callback_limit = infinity;
+  /// Of worker and follower, each on its own. What replica_factory does is within the limits, and
+  /// still has all power: what it has opened stays open.
+  worker_limits limits{};
 };
 
 /// Types of frames up to this are the user's.

@@ -20,6 +20,7 @@
 #include "core/real_clock.hpp"
 #include "sandbox/crash_handler.hpp"
 #include "sandbox/futex.hpp"
+#include "sandbox/limits.hpp"
 
 namespace peeper::sandbox {
 
@@ -103,10 +104,9 @@ pair_memory pair_memory::find(std::span<std::byte> memory, const pair_options& o
 /// THREADS: one, its OS process's only one of ours.
 class pair_member {
  public:
-  pair_member(const pair_memory& memory, const pair_options& options, std::unique_ptr<replica> made)
+  pair_member(const pair_memory& memory, const pair_options& options)
       : memory_{memory},
         options_{options},
-        replica_{std::move(made)},
         records_{ring_producer::start(memory.records, 1)},
         messages_{ring_consumer::attach(memory.messages, ring_consumer_id::first, trusted({}))} {
     control().pids[1] = ::getpid();
@@ -119,7 +119,8 @@ class pair_member {
     ::sigaction(SIGCHLD, &action, nullptr);
   }
 
-  [[noreturn]] void run() {
+  [[noreturn]] void run(std::unique_ptr<replica> made) {
+    replica_ = std::move(made);
     start();
     for (;;) {
       work();
@@ -474,14 +475,25 @@ void record_writer::append_delta(std::span<const std::byte> bytes) {
 }
 void record_writer::discard() noexcept { of_->records_->discard(); }
 
+std::string_view text_of_exit(int status) noexcept {
+  switch (status) {
+    case exit_bad_messages: return "what the hub had sent is not to be believed any more";
+    case exit_bad_records: return "what its worker had recorded is not to be believed";
+    case exit_no_memory: return "the rings could not be mapped";
+    case exit_no_limits: return "its limits are above those of the hub";
+    default: return {};
+  }
+}
+
 int run_pair_member(const worker_start& start) {
   pair_member_start given{};
   std::memcpy(&given, start.argument.data(), sizeof given);
   auto memory = shared_memory::attach(start.descriptors[0]);
   if (!memory) return exit_no_memory;
-  pair_member{pair_memory::find(memory->bytes(), given.options), given.options,
-              given.make(start.argument.subspan(sizeof given))}
-      .run();
+  pair_member member{pair_memory::find(memory->bytes(), given.options), given.options};
+  // From here on crashes are reported: also where a limit is what makes it crash.
+  if (apply_limits(given.options.limits) != 0) return exit_no_limits;
+  member.run(given.make(start.argument.subspan(sizeof given)));
 }
 
 }  // namespace peeper::sandbox

@@ -15,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string_view>
 
 #include "sandbox/descriptor.hpp"
 #include "sandbox/pair_format.hpp"
@@ -83,12 +84,15 @@ struct pair_memory {
 /// The entry of the first worker. `start`: a pair_member_start; the memory's descriptor.
 int run_pair_member(const worker_start& start);
 
-/// How a member ends that nobody killed.
+/// How a member ends that nobody killed. Unlike what users take for their own.
 enum pair_member_exit : int {
-  exit_over = 0,          ///< it was told to, or there is no hub any more
-  exit_bad_messages = 2,  ///< the ring of messages is not to be believed
-  exit_bad_records = 3,   ///< the same of the records
-  exit_no_memory = 4,     ///< its memory could not be mapped
+  exit_over = 0,             ///< it was told to, or there is no hub any more
+  exit_bad_messages = 0xE2,  ///< the ring of messages is not to be believed
+  exit_bad_records = 0xE3,   ///< the same of the records
+  exit_no_memory = 0xE4,     ///< its memory could not be mapped
+  exit_no_limits = 0xE5,     ///< its limits are above the hub's own
 };
+/// Empty for a status that is none of these.
+[[nodiscard]] std::string_view text_of_exit(int status) noexcept;
 
 }  // namespace peeper::sandbox

@@ -17,7 +17,6 @@
 
 #include "core/real_clock.hpp"
 #include "sandbox/futex.hpp"
-#include "sandbox/read_crash.hpp"
 
 namespace peeper::sandbox {
 
@@ -43,12 +42,15 @@ pid_t parent_of(pid_t pid) noexcept {
 
 }  // namespace
 
-process_pair::process_pair(shared_memory memory, const pair_options& options)
+process_pair::process_pair(shared_memory memory, const pair_options& options, ended_processes& ends)
     : shared_{std::move(memory)},
       memory_{pair_memory::make(shared_.bytes(), options)},
       messages_{ring_producer::start(memory_.messages, 1)},
       records_{ring_consumer::attach(memory_.records, ring_consumer_id::first, {})},
-      callback_limit_{options.callback_limit} {}
+      callback_limit_{options.callback_limit},
+      ends_{&ends},
+      follower_since_{ends.mark()},
+      deaths_{ends} {}
 
 std::expected<std::unique_ptr<process_pair>, std::string> process_pair::start(
     const pair_options& options, replica_factory make, std::span<const std::byte> argument) {
@@ -64,7 +66,7 @@ std::expected<std::unique_ptr<process_pair>, std::string> process_pair::start(
                                        memory.error().message())};
   }
   const int descriptor_number = memory->descriptor();
-  std::unique_ptr<process_pair> made{new process_pair{std::move(*memory), options}};
+  std::unique_ptr<process_pair> made{new process_pair{std::move(*memory), options, zygote->ends()}};
 
   const pair_member_start given{.make = make, .options = options};
   std::vector<std::byte> all(sizeof given + argument.size());
@@ -82,21 +84,29 @@ process_pair::~process_pair() {
   // One that is promoted at this moment, of whom we have not heard, reads this, or sees that all is
   // over when it has read what is before it.
   if (messages_.append(frame_type_end, {})) messages_.publish();
-  kill_worker();
+  signal_worker();
+  if (number_ != 0) ends_->unwatch(memory_.control->lives[number_ % lives_kept]);
 }
 
 void process_pair::watch(std::uint32_t number, pid_t pid, descriptor pidfd) {
+  auto& lives = memory_.control->lives;
+  if (number_ != 0) ends_->unwatch(lives[number_ % lives_kept]);
   number_ = number;
   worker_pid_ = pid;
   pidfd_ = std::move(pidfd);
-  watch_.emplace(memory_.control->lives[number % lives_kept], life_line::watcher::hub, pid,
-                 pidfd_.get());
+  killed_ = false;
+  hung_for_.reset();
+  worker_since_ = std::exchange(follower_since_, ends_->mark());
+  life_line& life = lives[number % lives_kept];
+  watch_.emplace(life, life_line::watcher::hub, pid, pidfd_.get());
+  // It may overwrite all of its life line; the zygote hears of its end all the same.
+  if (pidfd_) ends_->watch(pid, worker_since_, life);
 }
 
 void process_pair::watch(std::uint32_t number) {
   const pid_t pid = memory_.control->pids[number % lives_kept].load(std::memory_order_relaxed);
-  watch(number, pid, descriptor{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U))});
-  if (!is_ours(pid)) watch(number, pid, descriptor{});
+  descriptor pidfd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U))};
+  watch(number, pid, is_ours(pid) ? std::move(pidfd) : descriptor{});
 }
 
 bool process_pair::is_ours(pid_t pid) const noexcept {
@@ -104,7 +114,8 @@ bool process_pair::is_ours(pid_t pid) const noexcept {
   // is done with the end of the worker before them.
   const pid_t parent = parent_of(pid);
   const zygote_link* const zygote = zygote_link::current();
-  return parent != 0 && (parent == dead_pid_ || (zygote != nullptr && parent == zygote->pid()));
+  return parent != 0 && ((!deaths_.empty() && parent == deaths_.last().pid) ||
+                         (zygote != nullptr && parent == zygote->pid()));
 }
 
 std::expected<std::uint64_t, ring_error> process_pair::send(std::uint16_t type,
@@ -115,19 +126,13 @@ std::expected<std::uint64_t, ring_error> process_pair::send(std::uint16_t type,
   return number;
 }
 
-crash_report process_pair::last_crash(std::string_view server) const {
-  const crash_block& block = memory_.control->crashes[dead_number_ % detail::crashes_kept];
-  if (dead_number_ != 0 && block.generation.load(std::memory_order_relaxed) == dead_generation_) {
-    return read_crash(block, dead_pid_, std::nullopt, server);
-  }
-  crash_report unknown;
-  unknown.pid = dead_pid_;
-  unknown.server = server;
-  unknown.generation = dead_generation_;
-  return unknown;
+bool process_pair::kill_worker() noexcept {
+  if (!signal_worker()) return false;
+  killed_ = true;
+  return true;
 }
 
-bool process_pair::kill_worker() noexcept {
+bool process_pair::signal_worker() noexcept {
   if (!pidfd_) return false;
   return ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0U) == 0;
 }
@@ -151,7 +156,7 @@ void process_pair::check_for_hang() {
   // ORDER: acquire pairs with the worker's release.
   if (memory_.control->began.load(std::memory_order_acquire) == consumed_ + 1) {
     since = time_point{duration{memory_.control->began_at.load(std::memory_order_relaxed)}};
-    if (now >= deadline_after(since, callback_limit_)) hung_ = kill_worker();
+    if (now >= deadline_after(since, callback_limit_) && signal_worker()) hung_for_ = now - since;
   }
   look_for_hang_at_ = deadline_after(since, callback_limit_);
 }
@@ -163,7 +168,7 @@ pair_event process_pair::next(time_point deadline) {
     const bool working = phase_ == phase::working;
     if (working && records_.look_awhile()) continue;
     time_point until = deadline;
-    if (callback_limit_ != infinity && working && !hung_ && has_under_way()) {
+    if (callback_limit_ != infinity && working && !hung_for_ && has_under_way()) {
       check_for_hang();
       until = std::min(until, look_for_hang_at_);
     }
@@ -223,9 +228,12 @@ bool process_pair::begin_failover() {
     why_lost_ = "worker and follower died at once";
     return false;
   }
-  dead_number_ = number_;
-  dead_pid_ = worker_pid_;
-  dead_generation_ = generation_;
+  deaths_.note({.pid = worker_pid_,
+                .generation = generation_,
+                .since = worker_since_,
+                .killed = killed_,
+                .hung_for = hung_for_},
+               memory_.control->crashes[number_ % detail::crashes_kept]);
   const std::uint32_t next = successor();
   if (next == 0) {
     why_lost_ = "the worker died while it had no follower";
@@ -266,7 +274,7 @@ pair_event process_pair::read_promoted(const ring_frame& frame) {
           .bytes = {},
           .began = part.began,
           .skipped = part.skipped != 0,
-          .hung = std::exchange(hung_, false),
+          .hung = deaths_.last().hung_for.has_value(),
           .why = {}};
 }
 
@@ -281,7 +289,7 @@ pair_event process_pair::lost(std::string why) {
   phase_ = phase::over;
   why_lost_ = why;
   end_all();
-  kill_worker();
+  signal_worker();
   return {.what = pair_event::kind::lost, .bytes = {}, .why = std::move(why)};
 }
 

@@ -26,9 +26,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <peeper/crash_report.hpp>
+#include <peeper/exit_reason.hpp>
 
+#include "sandbox/death_log.hpp"
 #include "sandbox/pair_member.hpp"
 
 namespace peeper::sandbox {
@@ -67,9 +70,23 @@ class process_pair {
   [[nodiscard]] std::expected<std::uint64_t, ring_error> send(std::uint16_t type,
                                                               std::span<const std::byte> message);
   [[nodiscard]] pair_event next(time_point deadline);
-  /// Of the worker that died last, as far as it could say: whoever was killed says nothing. Looks
-  /// for symbols: not on a hot path. Good until some more workers have died.
-  [[nodiscard]] crash_report last_crash(std::string_view server) const;
+  /// Why the worker that died last did. Whoever crashed has said so before, and that it was hung,
+  /// or killed by kill_worker(), is known here: then this returns at once. Else the kernel has to
+  /// say how it ended, after it has torn down its memory: waits for that, no longer than `until`.
+  /// RETURNS: also after lost; signalled, "not known yet", where nobody has said anything.
+  [[nodiscard]] exit_reason last_reason(time_point until = time_point::min()) {
+    return deaths_.last_reason(until);
+  }
+  /// The same with all that is known; waits for the backtrace, too. Looks for symbols: not on a hot
+  /// path.
+  [[nodiscard]] crash_report last_crash(std::string_view server,
+                                        time_point until = time_point::min()) {
+    return deaths_.last_crash(server, until);
+  }
+  /// Of the workers that died, the last death_log::kept ones, in that order. Does not wait.
+  [[nodiscard]] std::vector<crash_report> crashes(std::string_view server) {
+    return deaths_.all(server);
+  }
   /// SIGKILL; heard of as of any other death.
   /// RETURNS: false if it is dead already, or nothing is known of it that can be believed.
   bool kill_worker() noexcept;
@@ -81,13 +98,14 @@ class process_pair {
   [[nodiscard]] pid_t follower() const noexcept;
 
  private:
-  process_pair(shared_memory memory, const pair_options& options);
+  process_pair(shared_memory memory, const pair_options& options, ended_processes& ends);
   [[nodiscard]] std::optional<pair_event> read_part();
   [[nodiscard]] pair_event read_promoted(const ring_frame& frame);
   [[nodiscard]] bool begin_failover();
   [[nodiscard]] bool has_under_way() const noexcept {
     return consumed_ + 1 < messages_.place().sequence;
   }
+  bool signal_worker() noexcept;
   void check_for_hang();
   void end_all() const noexcept;
   [[nodiscard]] pair_event lost(std::string why);
@@ -106,7 +124,8 @@ class process_pair {
   std::uint64_t consumed_ = 0;  ///< the last message whose record has been read
   duration callback_limit_;
   time_point look_for_hang_at_ = time_point::min();
-  bool hung_ = false;  ///< that is why we have killed the worker
+  std::optional<duration> hung_for_;  ///< that is why we have killed the worker
+  bool killed_ = false;               ///< by kill_worker()
 
   // the one we wait for: the worker, or, after its death, its follower
   enum class phase : std::uint8_t { working, promoting, over } phase_ = phase::working;
@@ -116,10 +135,11 @@ class process_pair {
   std::optional<death_watch> watch_;
   std::string why_lost_;
 
-  // the worker that died last
-  std::uint32_t dead_number_ = 0;
-  pid_t dead_pid_ = 0;
-  std::uint32_t dead_generation_ = 0;
+  ended_processes* ends_;
+  /// Marks of it: the worker was forked after the first one, its follower after the second one.
+  std::uint64_t worker_since_ = 0;
+  std::uint64_t follower_since_;
+  death_log deaths_;
 };
 
 }  // namespace peeper::sandbox

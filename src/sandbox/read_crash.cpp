@@ -88,6 +88,29 @@ bool take_from_block(crash_report& report, const crash_block& block) {
 
 }  // namespace
 
+void copy_crash(crash_block& to, const crash_block& from) noexcept {
+  const auto copy = [](auto& there, const auto& here) {
+    there.store(here.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  };
+  // ORDER: acquire pairs with the handler's release, and with callback_begins(): what was there
+  // before them is copied, too.
+  to.state.store(from.state.load(std::memory_order_acquire), std::memory_order_relaxed);
+  to.message_number.store(from.message_number.load(std::memory_order_acquire),
+                          std::memory_order_relaxed);
+  copy(to.message_type, from.message_type);
+  copy(to.generation, from.generation);
+  copy(to.thread, from.thread);
+  to.signal = from.signal;
+  to.code = from.code;
+  to.address = from.address;
+  to.kind = from.kind;
+  to.system_call = from.system_call;
+  to.exception_type = from.exception_type;
+  to.exception_text = from.exception_text;
+  to.frame_count = from.frame_count;
+  to.frames = from.frames;
+}
+
 crash_report read_crash(const crash_block& block, pid_t pid, std::optional<int> status,
                         std::string_view server, std::string (*type_name)(std::uint64_t)) {
   crash_report report;

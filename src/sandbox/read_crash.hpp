@@ -16,6 +16,9 @@
 
 namespace peeper::sandbox {
 
+/// Of a block that others may still write to.
+void copy_crash(crash_block& to, const crash_block& from) noexcept;
+
 /// Trusts nothing in `block`: it may be random. As complete as it gets once there is a wait status;
 /// before that, it says what the handler has written so far (phase::complete: all).
 /// `status`: as of waitpid(), if it is known already. `type_name`: turns what callback_begins() was

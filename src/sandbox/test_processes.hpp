@@ -14,7 +14,6 @@
 #include <cstdint>
 #include <cstring>
 #include <expected>
-#include <map>
 #include <memory>
 #include <new>
 #include <optional>
@@ -34,6 +33,7 @@
 #include <peeper/detail/assert.hpp>
 
 #include "sandbox/descriptor.hpp"
+#include "sandbox/ring_wait.hpp"
 #include "sandbox/zygote.hpp"
 
 namespace peeper::sandbox::test {
@@ -49,6 +49,21 @@ inline constexpr bool thread_sanitized = false;
 #else
 inline constexpr bool thread_sanitized = false;
 #endif
+
+/// Address space that a sanitizer keeps counts as memory.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool sanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+inline constexpr bool sanitized = true;
+#else
+inline constexpr bool sanitized = false;
+#endif
+#else
+inline constexpr bool sanitized = false;
+#endif
+#define PEEPER_SKIP_WITHOUT_MEMORY_LIMITS() \
+  if (sanitized) GTEST_SKIP() << "a sanitizer's shadow memory is above any limit"
 
 /// Handlers run only where the program calls one of the sanitizer's functions, and it makes system
 /// calls of its own in them.
@@ -75,14 +90,11 @@ class os_processes : public ::testing::Environment {
   }
 
   int status_of(pid_t pid) {
+    ended_processes& ends = zygote_link::current()->ends();
     for (;;) {
-      if (const auto node = ended_.extract(pid)) return node.mapped();
-      const auto one = zygote_link::current()->take_ended();
-      if (one) {
-        ended_[one->pid] = one->status;
-      } else {
-        wait_readable(zygote_link::current()->ended_descriptor());
-      }
+      const std::uint32_t seen = ends.changes().load();
+      if (const auto status = ends.status_of(pid, 0)) return *status;
+      static_cast<void>(sleep_on({&ends.changes(), seen}, time_point::max()));
     }
   }
 
@@ -91,7 +103,6 @@ class os_processes : public ::testing::Environment {
   std::optional<zygote> zygote_;
   std::byte* next_ = nullptr;
   std::size_t left_ = 0;
-  std::map<pid_t, int> ended_;
 };
 
 inline os_processes& the_os_processes() {

@@ -13,6 +13,7 @@
 #include <new>
 #include <ranges>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 #include <dlfcn.h>
@@ -251,8 +252,12 @@ zygote_link::zygote_link() : hub_{::getpid()} {
 }
 
 zygote_link::~zygote_link() {
-  // In a copy that a fork of the user's has made: the zygote is not ours.
-  if (::getpid() != hub_) return;
+  // In a copy that a fork of the user's has made: the zygote is not ours, and there is no thread.
+  if (::getpid() != hub_) {
+    std::ignore = ends_.release();
+    return;
+  }
+  ends_.reset();
   the_link.store(nullptr, std::memory_order_release);
   // Told, and not only closed: somebody may have a copy of the socket.
   const request_head end{};
@@ -324,6 +329,13 @@ std::optional<ended_process> zygote_link::take_ended() noexcept {
   } while (got < 0 && errno == EINTR);
   if (got != sizeof one) return std::nullopt;
   return one;
+}
+
+ended_processes& zygote_link::ends() {
+  std::call_once(ends_made_, [this] {
+    ends_ = std::make_unique<ended_processes>(ended_.get(), [this] { return take_ended(); });
+  });
+  return *ends_;
 }
 
 // --- followers -------------------------------------------------------------------------------

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -26,6 +27,7 @@
 #include <peeper/zygote.hpp>
 
 #include "sandbox/descriptor.hpp"
+#include "sandbox/ended_processes.hpp"
 
 namespace peeper::sandbox {
 
@@ -59,12 +61,6 @@ struct forked_process {
   pid_t pid = 0;
   descriptor pidfd;
 };
-/// As waitpid() gives it.
-struct ended_process {
-  pid_t pid = 0;
-  int status = 0;
-};
-
 /// The hub's end. THREADS: any, but take_ended() one at a time.
 class zygote_link {
  public:
@@ -81,10 +77,13 @@ class zygote_link {
   [[nodiscard]] std::expected<forked_process, fork_error> fork(const fork_request& request);
 
   /// The next OS process that has ended: worker, or follower without its worker (that of a living
-  /// worker is the worker's to wait for). Does not block.
+  /// worker is the worker's to wait for). Does not block. REQUIRES: ends() was not called.
   [[nodiscard]] std::optional<ended_process> take_ended() noexcept;
   /// To poll: POLLIN: take_ended() has one. POLLHUP: the zygote has ended.
   [[nodiscard]] int ended_descriptor() const noexcept { return ended_.get(); }
+  /// Takes them itself, from the first call on: that one starts its thread. Throws
+  /// std::system_error if it cannot.
+  [[nodiscard]] ended_processes& ends();
 
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
 
@@ -96,6 +95,8 @@ class zygote_link {
   descriptor ended_;
 
   std::mutex mutex_;  // one request at a time
+  std::once_flag ends_made_;
+  std::unique_ptr<ended_processes> ends_;
 };
 
 /// Forks the calling worker, with its state. As ::fork(), but in the child:

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sandbox/ended_processes.hpp"
+
+#include <utility>
+
+#include "sandbox/futex.hpp"
+
+namespace peeper::sandbox {
+
+ended_processes::ended_processes(int socket,
+                                 std::move_only_function<std::optional<ended_process>()> take)
+    : take_{std::move(take)}, socket_{socket} {
+  thread_.add(socket_, [this] { return read_some(); });
+}
+
+ended_processes::~ended_processes() { thread_.remove(socket_); }
+
+bool ended_processes::read_some() {
+  const auto one = take_();
+  // Nothing though there was something: the zygote has ended. Who came of it is killed, and each
+  // pair hears of that by itself.
+  if (!one) return false;
+  {
+    const std::scoped_lock lock{mutex_};
+    ended_.push_back(*one);
+    ++count_;
+    if (ended_.size() > kept) ended_.pop_front();
+    std::erase_if(watched_, [&one](const watched& w) {
+      if (w.pid != one->pid) return false;
+      w.life->say_dead();
+      return true;
+    });
+  }
+  // ORDER: release pairs with who looks at this word, and then asks.
+  changes_.fetch_add(1, std::memory_order_release);
+  detail::wake_all(&changes_);
+  return true;
+}
+
+std::uint64_t ended_processes::mark() const {
+  const std::scoped_lock lock{mutex_};
+  return count_;
+}
+
+std::optional<int> ended_processes::status_of(pid_t pid, std::uint64_t since) const {
+  const std::scoped_lock lock{mutex_};
+  std::uint64_t number = count_;
+  for (auto one = ended_.rbegin(); one != ended_.rend() && number > since; ++one, --number) {
+    if (one->pid == pid) return one->status;
+  }
+  return std::nullopt;
+}
+
+void ended_processes::watch(pid_t pid, std::uint64_t since, life_line& life) {
+  {
+    const std::scoped_lock lock{mutex_};
+    watched_.push_back({pid, &life});
+  }
+  if (status_of(pid, since)) life.say_dead();
+}
+
+void ended_processes::unwatch(const life_line& life) {
+  const std::scoped_lock lock{mutex_};
+  std::erase_if(watched_, [&life](const watched& w) { return w.life == &life; });
+}
+
+}  // namespace peeper::sandbox
