@@ -9,11 +9,9 @@ namespace peeper::sandbox {
 
 ended_processes::ended_processes(int socket,
                                  std::move_only_function<std::optional<ended_process>()> take)
-    : take_{std::move(take)}, socket_{socket} {
-  thread_.add(socket_, [this] { return read_some(); });
+    : take_{std::move(take)} {
+  static_cast<void>(thread_.add(socket, [this, socket] { return read_some() ? socket : -1; }));
 }
-
-ended_processes::~ended_processes() { thread_.remove(socket_); }
 
 bool ended_processes::read_some() {
   const auto one = take_();

@@ -42,7 +42,6 @@ class ended_processes {
   ended_processes(int socket, std::move_only_function<std::optional<ended_process>()> take);
   ended_processes(const ended_processes&) = delete;
   ended_processes& operator=(const ended_processes&) = delete;
-  ~ended_processes();
 
   [[nodiscard]] std::uint64_t mark() const;
   /// RETURNS: its wait status, if it has ended since that mark.
@@ -63,10 +62,9 @@ class ended_processes {
     pid_t pid;
     life_line* life;
   };
-  bool read_some();
+  [[nodiscard]] bool read_some();
 
   std::move_only_function<std::optional<ended_process>()> take_;
-  int socket_;
   std::atomic<std::uint32_t> changes_{0};
   mutable std::mutex mutex_;
   // guarded by mutex_

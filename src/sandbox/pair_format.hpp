@@ -93,6 +93,7 @@ struct pair_control {
   std::atomic<std::uint64_t> tried{0};                ///< the message that workers have died of
   std::atomic<std::uint32_t> tries{0};                ///< so many
   std::atomic<std::uint32_t> worker{1};               ///< its number
+  std::atomic<std::uint32_t> forking{0};              ///< 1: to make a follower; see fork_guard
   // by the follower
   alignas(line) std::atomic<std::uint32_t> ready{0};  ///< its number, once it will go on; else 0
   std::array<std::atomic<pid_t>, lives_kept> pids{};

@@ -21,6 +21,7 @@
 #include "sandbox/crash_handler.hpp"
 #include "sandbox/futex.hpp"
 #include "sandbox/limits.hpp"
+#include "sandbox/system_call_filter.hpp"
 
 namespace peeper::sandbox {
 
@@ -161,6 +162,7 @@ class pair_member {
   [[nodiscard]] life_line& life_of(std::uint32_t number) const noexcept {
     return control().lives[number % lives_kept];
   }
+  [[nodiscard]] bool may_have_threads() const noexcept { return !options_.limits.less_power; }
   /// The hub writes the messages, and it is not what we protect ourselves against.
   static ring_consumer_options trusted(const ring_place& from) {
     return {.generation = 1, .from = from, .in_place = true};
@@ -281,7 +283,10 @@ class pair_member {
     const pid_t self = ::getpid();
     descriptor self_fd = pidfd_of(self);
     fault_point("pair.forking", false);
+    // ORDER: relaxed: the hub looks at it when the fork has asked it.
+    control().forking.store(1, std::memory_order_relaxed);
     const pid_t pid = fork_follower(&parent_has_ended);
+    if (pid != 0) control().forking.store(0, std::memory_order_relaxed);
     if (pid == 0) {
       fault_point("pair.made", false);
       child.store(0);
@@ -290,10 +295,11 @@ class pair_member {
       life_of_parent.store(&life_of(process_));
       if (::getppid() != self) parent_has_ended();
       const int self_number = self_fd.get();
-      worker_.emplace(watched{process_,
-                              self,
-                              std::move(self_fd),
-                              {life_of(process_), life_line::watcher::peer, self, self_number}});
+      worker_.emplace(watched{
+          process_,
+          self,
+          std::move(self_fd),
+          {life_of(process_), life_line::watcher::peer, self, self_number, may_have_threads()}});
       become_follower(number, records_from);
       return true;
     }
@@ -304,8 +310,11 @@ class pair_member {
     }
     descriptor pidfd = pidfd_of(pid);
     const int pidfd_number = pidfd.get();
-    follower_.emplace(watched{
-        number, pid, std::move(pidfd), {life, life_line::watcher::peer, pid, pidfd_number}});
+    follower_.emplace(
+        watched{number,
+                pid,
+                std::move(pidfd),
+                {life, life_line::watcher::peer, pid, pidfd_number, may_have_threads()}});
     life_of_child.store(&life);
     child.store(pid);
     look_for_childs_end();  // it may have been too early for the handler
@@ -393,6 +402,7 @@ class pair_member {
     if (is_over()) ::_exit(exit_over);
     // ORDER: release pairs with process_pair::successor(): our line is held.
     control().worker.store(process_, std::memory_order_release);
+    control().forking.store(0, std::memory_order_relaxed);  // where it died at that
     auto taken = ring_producer::take_over(memory_.records, generation_ + 1, copy_->place());
     if (!taken) ::_exit(exit_bad_records);
     ++generation_;
@@ -480,6 +490,7 @@ std::string_view text_of_exit(int status) noexcept {
     case exit_bad_messages: return "what the hub had sent is not to be believed any more";
     case exit_bad_records: return "what its worker had recorded is not to be believed";
     case exit_no_memory: return "the rings could not be mapped";
+    case exit_no_filter: return "the system refused a filter of system calls";
     case exit_no_limits: return "its limits are above those of the hub";
     default: return {};
   }
@@ -493,7 +504,12 @@ int run_pair_member(const worker_start& start) {
   pair_member member{pair_memory::find(memory->bytes(), given.options), given.options};
   // From here on crashes are reported: also where a limit is what makes it crash.
   if (apply_limits(given.options.limits) != 0) return exit_no_limits;
-  member.run(given.make(start.argument.subspan(sizeof given)));
+  auto made = given.make(start.argument.subspan(sizeof given));
+  if (given.options.limits.less_power &&
+      forbid_system_calls(start.descriptors.size() > 1 ? start.descriptors[1] : -1) != 0) {
+    return exit_no_filter;
+  }
+  member.run(std::move(made));
 }
 
 }  // namespace peeper::sandbox

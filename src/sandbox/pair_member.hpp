@@ -81,7 +81,8 @@ struct pair_memory {
   ring_memory records;
 };
 
-/// The entry of the first worker. `start`: a pair_member_start; the memory's descriptor.
+/// The entry of the first worker. `start`: a pair_member_start; the memory's descriptor, and, with
+/// less power and a follower, that of a socket to its fork_guard.
 int run_pair_member(const worker_start& start);
 
 /// How a member ends that nobody killed. Unlike what users take for their own.
@@ -91,6 +92,7 @@ enum pair_member_exit : int {
   exit_bad_records = 0xE3,   ///< the same of the records
   exit_no_memory = 0xE4,     ///< its memory could not be mapped
   exit_no_limits = 0xE5,     ///< its limits are above the hub's own
+  exit_no_filter = 0xE6,     ///< the system has no filter of system calls
 };
 /// Empty for a status that is none of these.
 [[nodiscard]] std::string_view text_of_exit(int status) noexcept;

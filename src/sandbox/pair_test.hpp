@@ -19,7 +19,9 @@
 #include <string_view>
 #include <vector>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -34,6 +36,7 @@ inline constexpr std::uint16_t add = 1;
 inline constexpr std::uint16_t die = 2;
 inline constexpr std::uint16_t add_much = 3;
 inline constexpr std::uint16_t add_huge = 4;
+inline constexpr std::uint16_t die_applied = 5;  // is handled, but its follower dies of it
 inline constexpr std::uint16_t started = 9;
 
 enum class death : std::uint64_t {
@@ -49,6 +52,9 @@ enum class death : std::uint64_t {
   loop,         // not asleep
   leak,         // REQUIRES: a limit of memory
   descriptors,  // no death: uses up all that it may have
+  file,         // these are deaths with less power: a system call that is not needed
+  socket,
+  fork,
 };
 /// The thread sanitizer's own handler does not survive a stack overflow.
 inline constexpr auto all_deaths =
@@ -99,6 +105,11 @@ inline void die_of(death how) {
       while (::dup(2) >= 0) {
       }
       return;
+    case death::file: ::open("/dev/null", O_RDONLY | O_CLOEXEC); return;
+    case death::socket: ::socket(AF_INET, SOCK_STREAM, 0); return;
+    case death::fork:
+      if (::fork() == 0) ::_exit(0);
+      return;
     case death::stack: std::exit(overflow_stack(0));  // NOLINT(concurrency-mt-unsafe)
   }
   ::_exit(1);
@@ -131,16 +142,25 @@ class ledger final : public replica {
     ++total_.entries;
     total_.sum += value;
     record.append(add, bytes_of(total_));
-    record.append_delta(bytes_of(total_));
+    record.append_delta(bytes_of(delta{total_, type == die_applied, static_cast<death>(value)}));
     // And so much that its memory is given back afterwards.
     if (type == add_huge) record.append(add_huge, std::vector<std::byte>(1'200'000));
     if (type != add_much) return;
     // More than the ring has room for: it goes beside it.
     for (std::size_t i = 0; i < 10; ++i) record.append(add_much, std::vector<std::byte>(i * 200));
   }
-  void apply(std::span<const std::byte> delta) override { total_ = read_as<account>(delta); }
+  void apply(std::span<const std::byte> bytes) override {
+    const auto read = read_as<delta>(bytes);
+    if (read.dies != 0) die_of(read.how);
+    total_ = read.total;
+  }
 
  private:
+  struct delta {
+    account total;
+    std::uint64_t dies;
+    death how;
+  };
   account total_;
 };
 

@@ -39,18 +39,21 @@ void poll_thread::wake() const noexcept {
   if (::write(wake_up_.get(), &one, sizeof one) < 0) return;
 }
 
-void poll_thread::add(int descriptor, std::move_only_function<bool()> ready) {
+std::uint64_t poll_thread::add(int descriptor, std::move_only_function<int()> ready) {
+  std::uint64_t id = 0;
   {
     const std::scoped_lock lock{mutex_};
-    entries_.push_back({descriptor, ++last_id_, std::move(ready)});
+    id = ++last_id_;
+    entries_.push_back({descriptor, id, std::move(ready)});
   }
   wake();
+  return id;
 }
 
-void poll_thread::remove(int descriptor) {
+void poll_thread::remove(std::uint64_t id) {
   {
     const std::scoped_lock lock{mutex_};
-    std::erase_if(entries_, [descriptor](const entry& e) { return e.descriptor == descriptor; });
+    std::erase_if(entries_, [id](const entry& e) { return e.id == id; });
   }
   wake();
 }
@@ -77,7 +80,9 @@ void poll_thread::run() {
     for (std::size_t i = 1; i < waited.size(); ++i) {
       if (waited[i].revents == 0) continue;
       const auto found = std::ranges::find(entries_, ids[i], &entry::id);
-      if (found != entries_.end() && !found->ready()) entries_.erase(found);
+      if (found == entries_.end()) continue;
+      found->descriptor = found->ready();
+      if (found->descriptor < 0) entries_.erase(found);
     }
   }
 }

@@ -2,7 +2,8 @@
 /// \file
 /// `poll_thread`: a thread of the hub that waits for descriptors, and calls who wants to know.
 ///
-///     thread.add(socket, [this] { return read_some(); });
+///     const auto id = thread.add(socket, [this] { read_some(); return socket_; });
+///     thread.remove(id);
 ///
 /// THREADS: any. What is called runs in the thread, one at a time, and must not block.
 #pragma once
@@ -25,17 +26,19 @@ class poll_thread {
   poll_thread& operator=(const poll_thread&) = delete;
   ~poll_thread();
 
-  /// `ready` is called each time that `descriptor` can be read, or was hung up, until it returns
-  /// false: then it is removed. It may be called once for nothing.
-  void add(int descriptor, std::move_only_function<bool()> ready);
-  /// When this returns its `ready` does not run, and will not. REQUIRES: not called by a `ready`.
-  void remove(int descriptor);
+  /// `ready` is called each time that `descriptor` can be read, or was hung up. It may be called
+  /// for nothing. It returns the descriptor to wait for from then on: mostly the same; -1: none, it
+  /// is removed. RETURNS: what to remove it by.
+  [[nodiscard]] std::uint64_t add(int descriptor, std::move_only_function<int()> ready);
+  /// When this returns its `ready` does not run, and will not. Does nothing if it was removed.
+  /// REQUIRES: not called by a `ready`.
+  void remove(std::uint64_t id);
 
  private:
   struct entry {
     int descriptor;
-    std::uint64_t id;  // a number may come back, for another file
-    std::move_only_function<bool()> ready;
+    std::uint64_t id;
+    std::move_only_function<int()> ready;
   };
   void run();
   void wake() const noexcept;

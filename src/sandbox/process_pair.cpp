@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -50,7 +51,8 @@ process_pair::process_pair(shared_memory memory, const pair_options& options, en
       callback_limit_{options.callback_limit},
       ends_{&ends},
       follower_since_{ends.mark()},
-      deaths_{ends} {}
+      deaths_{ends},
+      less_power_{options.limits.less_power} {}
 
 std::expected<std::unique_ptr<process_pair>, std::string> process_pair::start(
     const pair_options& options, replica_factory make, std::span<const std::byte> argument) {
@@ -65,15 +67,27 @@ std::expected<std::unique_ptr<process_pair>, std::string> process_pair::start(
     return std::unexpected{fmt::format("no memory for the rings of a worker's OS process: {}",
                                        memory.error().message())};
   }
-  const int descriptor_number = memory->descriptor();
+  std::vector<int> descriptors{memory->descriptor()};
   std::unique_ptr<process_pair> made{new process_pair{std::move(*memory), options, zygote->ends()}};
+  descriptor gate;
+  if (options.limits.less_power && options.follower) {
+    if (auto why = fork_guard::why_not(); !why.empty()) return std::unexpected{std::move(why)};
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+      return std::unexpected{std::string{"the hub has no descriptors left for a worker"}};
+    }
+    gate.reset(ends[1]);
+    descriptors.push_back(gate.get());
+    made->guard_ = std::make_unique<fork_guard>(zygote->ends().thread(), descriptor{ends[0]},
+                                                *made->memory_.control);
+  }
 
   const pair_member_start given{.make = make, .options = options};
   std::vector<std::byte> all(sizeof given + argument.size());
   std::memcpy(all.data(), &given, sizeof given);
   if (!argument.empty()) std::memcpy(all.data() + sizeof given, argument.data(), argument.size());
-  auto forked = zygote->fork(
-      {.entry = &run_pair_member, .argument = all, .descriptors = {&descriptor_number, 1}});
+  auto forked =
+      zygote->fork({.entry = &run_pair_member, .argument = all, .descriptors = descriptors});
   if (!forked) return std::unexpected{std::move(forked.error().text)};
   made->watch(1, forked->pid, std::move(forked->pidfd));
   return made;
@@ -98,7 +112,8 @@ void process_pair::watch(std::uint32_t number, pid_t pid, descriptor pidfd) {
   hung_for_.reset();
   worker_since_ = std::exchange(follower_since_, ends_->mark());
   life_line& life = lives[number % lives_kept];
-  watch_.emplace(life, life_line::watcher::hub, pid, pidfd_.get());
+  watch_.emplace(life, life_line::watcher::hub, pid, pidfd_.get(), !less_power_);
+  if (guard_) guard_->worker_is(number, pidfd_ ? pid : 0);
   // It may overwrite all of its life line; the zygote hears of its end all the same.
   if (pidfd_) ends_->watch(pid, worker_since_, life);
 }
@@ -228,12 +243,15 @@ bool process_pair::begin_failover() {
     why_lost_ = "worker and follower died at once";
     return false;
   }
-  deaths_.note({.pid = worker_pid_,
-                .generation = generation_,
-                .since = worker_since_,
-                .killed = killed_,
-                .hung_for = hung_for_},
-               memory_.control->crashes[number_ % detail::crashes_kept]);
+  deaths_.note(
+      {.pid = worker_pid_,
+       .generation = generation_,
+       .since = worker_since_,
+       .killed = killed_,
+       .hung_for = hung_for_,
+       .forbidden_call = guard_ && guard_->has_refused(worker_pid_) ? std::optional<int>{SYS_clone}
+                                                                    : std::nullopt},
+      memory_.control->crashes[number_ % detail::crashes_kept]);
   const std::uint32_t next = successor();
   if (next == 0) {
     why_lost_ = "the worker died while it had no follower";

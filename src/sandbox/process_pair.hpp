@@ -32,6 +32,7 @@
 #include <peeper/exit_reason.hpp>
 
 #include "sandbox/death_log.hpp"
+#include "sandbox/fork_guard.hpp"
 #include "sandbox/pair_member.hpp"
 
 namespace peeper::sandbox {
@@ -140,6 +141,8 @@ class process_pair {
   std::uint64_t worker_since_ = 0;
   std::uint64_t follower_since_;
   death_log deaths_;
+  std::unique_ptr<fork_guard> guard_;  ///< with less power and a follower
+  bool less_power_;
 };
 
 }  // namespace peeper::sandbox

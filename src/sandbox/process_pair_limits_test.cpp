@@ -152,5 +152,68 @@ TEST(limits_of_a_pair, AboveThoseOfTheHubAreAnErrorThatSaysSo) {
   EXPECT_EQ(status, 0);
 }
 
+pair_options less_power() {
+  pair_options options = small;
+  options.limits.less_power = true;
+  return options;
+}
+
+TEST(a_pair_with_less_power, IsRefusedFilesNetworkAndForksAndGoesOn_P2_P3) {
+  PEEPER_SKIP_WITH_THREAD_SANITIZER();
+  bank b{less_power()};
+  for (int turn = 0; turn < 5; ++turn) {
+    EXPECT_EQ(reason_of(b, death::file), "forbidden: openat");
+    EXPECT_EQ(reason_of(b, death::socket), "forbidden: socket");
+    EXPECT_EQ(reason_of(b, death::fork), "forbidden: clone");
+    EXPECT_EQ(reason_of(b, death::abort), "signalled: SIGABRT");
+  }
+}
+
+TEST(a_pair_with_less_power, HandlesMessagesAndReplacesFollowersAsAnyOther_P1_P6) {
+  PEEPER_SKIP_WITH_THREAD_SANITIZER();
+  bank b{less_power()};
+  for (int turn = 0; turn < 10; ++turn) {
+    ASSERT_TRUE(b.wait_protected()) << b.lost();
+    kill_and_wait(b.pair().follower());
+    for (std::uint64_t i = 0; i < 200; ++i) b.send(i % 50 == 49 ? add_huge : add_much, i);
+    ASSERT_TRUE(b.finish()) << b.lost();
+    ASSERT_TRUE(b.wait_protected()) << b.lost();
+    b.pair().kill_worker();
+    b.send(add, 1);
+    ASSERT_TRUE(b.finish()) << b.lost();
+  }
+  EXPECT_EQ(b.handled(), 2010U);
+  EXPECT_EQ(b.crashes(), 10);
+}
+
+TEST(a_pair_with_less_power, LetsItsFollowerForkNothing) {
+  PEEPER_SKIP_WITH_THREAD_SANITIZER();
+  bank b{less_power()};
+  for (std::uint64_t turn = 1; turn <= 5; ++turn) {
+    ASSERT_TRUE(b.wait_protected()) << b.lost();
+    const pid_t follower = b.pair().follower();
+    const descriptor pidfd{static_cast<int>(::syscall(SYS_pidfd_open, follower, 0U))};
+    b.send(die_applied, static_cast<std::uint64_t>(death::fork));
+    ASSERT_TRUE(b.finish()) << b.lost();
+    wait_readable(pidfd.get());
+    ASSERT_TRUE(b.wait_protected()) << b.lost();
+    EXPECT_NE(b.pair().follower(), follower);
+    EXPECT_EQ(b.handled(), turn);
+  }
+  EXPECT_EQ(b.crashes(), 0) << "the worker's is the state";
+}
+
+TEST(a_pair_with_less_power, HasNoForksAtAllWithoutAFollower) {
+  PEEPER_SKIP_WITH_THREAD_SANITIZER();
+  pair_options options = less_power();
+  options.follower = false;
+  bank b{options};
+  b.send(add, 1);
+  b.send(die, static_cast<std::uint64_t>(death::fork));
+  EXPECT_FALSE(b.finish());
+  EXPECT_EQ(b.handled(), 1U);
+  EXPECT_EQ(b.pair().last_reason(soon()).to_string(), "forbidden: clone");
+}
+
 }  // namespace
 }  // namespace peeper::sandbox

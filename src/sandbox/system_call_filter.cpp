@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 namespace peeper::sandbox {
 namespace {
@@ -137,6 +138,15 @@ void fork_gate::allow(const request& which) noexcept {
   answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
   // Fails if it has died meanwhile: then there is nobody to answer.
   ::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_SEND, &answer);
+}
+
+void fork_gate::refuse(const request& which) noexcept {
+  const descriptor asker{static_cast<int>(::syscall(SYS_pidfd_open, which.pid, 0U))};
+  std::uint64_t id = which.id;
+  // It still waits for an answer: so that descriptor is its own, and not of who came after it.
+  if (asker && ::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0) {
+    ::syscall(SYS_pidfd_send_signal, asker.get(), SIGKILL, nullptr, 0U);
+  }
 }
 
 std::string system_call_name(int number) {

@@ -53,9 +53,10 @@ class fork_gate {
   [[nodiscard]] int polled() const noexcept { return listener_.get(); }
   /// REQUIRES: POLLIN. RETURNS: nothing if the one who asked has died.
   [[nodiscard]] std::optional<request> next();
-  /// It forks. Who is not to fork is not answered, but killed by the caller: to report it as
-  /// `forbidden` is the caller's, too.
+  /// It forks.
   void allow(const request& which) noexcept;
+  /// It is killed: to report that as `forbidden` is the caller's.
+  void refuse(const request& which) noexcept;
 
  private:
   explicit fork_gate(descriptor listener) noexcept : listener_{std::move(listener)} {}
