@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sandbox/ended_processes.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "sandbox/futex.hpp"
@@ -55,6 +56,11 @@ void ended_processes::watch(pid_t pid, std::uint64_t since, life_line& life) {
     watched_.push_back({pid, &life});
   }
   if (status_of(pid, since)) life.say_dead();
+}
+
+bool ended_processes::is_watched(pid_t pid) const {
+  const std::scoped_lock lock{mutex_};
+  return std::ranges::find(watched_, pid, &watched::pid) != watched_.end();
 }
 
 void ended_processes::unwatch(const life_line& life) {

@@ -51,6 +51,8 @@ class ended_processes {
 
   /// Says of `life` that it is dead as soon as `pid` has ended, or at once.
   void watch(pid_t pid, std::uint64_t since, life_line& life);
+  /// It is somebody's.
+  [[nodiscard]] bool is_watched(pid_t pid) const;
   /// Afterwards `life` is not touched any more.
   void unwatch(const life_line& life);
 

@@ -14,6 +14,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -43,6 +44,10 @@ struct pair_options {
   /// A callback that takes longer is killed, and its message is one that the worker died of. Looked
   /// at by process_pair::next().
   duration callback_limit = infinity;
+  /// With a callback_limit: so much longer a worker may take that has a message and is in no
+  /// callback: it starts, or makes a follower; so much longer may its follower take to be promoted.
+  /// Then it has gone mad, whatever it says that it does, and is killed.
+  duration grace = std::chrono::seconds{3};
   /// Of worker and follower, each on its own. What replica_factory does is within the limits, and
   /// still has all power: what it has opened stays open.
   worker_limits limits{};
@@ -59,6 +64,7 @@ enum class record_part : std::uint16_t {
   delta = 0xFF01,     ///< for the follower: what has changed
   done = 0xFF02,      ///< done_part: the end of a record
   promoted = 0xFF03,  ///< promoted_part: the follower has become the worker; a record of its own
+  gave_up = 0xFF04,   ///< the worker cannot read what the hub had sent; the last record
 };
 
 struct done_part {

@@ -185,7 +185,7 @@ class pair_member {
         continue;
       }
       const auto next = messages_->read();
-      if (!next) ::_exit(exit_bad_messages);
+      if (!next) give_up();
       if (*next) {
         if ((*next)->type == frame_type_end) ::_exit(exit_over);
         handle(**next);
@@ -231,6 +231,14 @@ class pair_member {
     messages_->release();
   }
 
+  /// The messages in the ring are not those of the hub: a worker has written where it must not. To
+  /// whoever came after us they would be no better.
+  [[noreturn]] void give_up() {
+    append(static_cast<std::uint16_t>(record_part::gave_up), {});
+    records_->publish();
+    ::_exit(exit_bad_messages);
+  }
+
   void wait_for_message() {
     if (messages_->look_awhile()) return;
     const auto ticket = messages_->prepare_sleep();
@@ -240,6 +248,7 @@ class pair_member {
   }
   void wait_for_room() {
     const auto ticket = records_->prepare_sleep();
+    if (is_over()) ::_exit(exit_over);  // nobody makes room any more
     if (!ticket) return;
     sleep_beside_follower(*ticket);
     records_->end_sleep();
@@ -392,8 +401,8 @@ class pair_member {
   }
 
   [[nodiscard]] bool is_over() const noexcept {
-    // ORDER: relaxed: what the hub wants is said by this alone.
-    return control().over.load(std::memory_order_relaxed) != 0;
+    // ORDER: seq_cst, since it is looked at after being marked as asleep: pairs with end_all().
+    return control().over.load(std::memory_order_seq_cst) != 0;
   }
 
   void promote() {
@@ -433,7 +442,7 @@ class pair_member {
     if (promoted.skipped == 0) return;
     // It is released with the record of the start.
     const auto poison = messages_->read();
-    if (!poison || !*poison) ::_exit(exit_bad_messages);
+    if (!poison || !*poison) give_up();
   }
   /// Until the hub knows the worker that we replace.
   void wait_until_known() {

@@ -9,11 +9,14 @@
 #include <chrono>
 #include <csignal>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <exception>
+#include <fstream>
 #include <memory>
+#include <random>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,6 +28,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <peeper/detail/assert.hpp>
 #include <peeper/detail/fault_point.hpp>
 
 #include "sandbox/process_pair.hpp"
@@ -52,7 +56,22 @@ enum class death : std::uint64_t {
   loop,         // not asleep
   leak,         // REQUIRES: a limit of memory
   descriptors,  // no death: uses up all that it may have
-  file,         // these are deaths with less power: a system call that is not needed
+  // These are no deaths either; what comes of them is another matter.
+  closed,      // all its descriptors
+  records,     // its side of the rings is overwritten; so is the hub's, since it can
+  messages,    // the other ring
+  control,     // what is beside the rings
+  all,         // everything
+  cursor,      // it says that it has recorded more than there is room for, and dies
+  unwoken,     // who sleeps is not woken any more
+  unheard,     // what tells of its death, and then it ends: nobody hears of it but the zygote
+  undead,      // the same, but it lives on: it is taken for dead
+  follower,    // a follower that does not exist is to go on; then it dies
+  generation,  // the follower is to wait for ever; then it dies
+  liar,        // it says that it has begun nothing, and loops
+  forker,      // it says that it makes a follower, three times
+  claim,       // it says so, and does not
+  file,        // these are deaths with less power: a system call that is not needed
   socket,
   fork,
 };
@@ -61,25 +80,44 @@ inline constexpr auto all_deaths =
     std::to_array({death::kill, death::segv, death::abort, death::bus, death::fpe, death::exit,
                    death::terminate, thread_sanitized ? death::kill : death::stack});
 
-/// Where a member kills itself: at the `nth` time that anyone of the pair reaches `point`.
-struct trap {
-  std::atomic<const char*> point{nullptr};
-  std::atomic<int> nth{0};
-  std::atomic<int> sprung{0};
-};
-inline trap* the_trap = nullptr;
-
-inline void spring(std::string_view point, bool /*may_throw*/) {
-  const char* const wanted = the_trap->point.load();
-  if (wanted == nullptr || point != wanted || the_trap->nth.fetch_sub(1) != 1) return;
-  the_trap->sprung = 1;
-  ::raise(SIGKILL);
-}
-
 inline int overflow_stack(int depth) {
   std::array<volatile char, 4096> frame{};
   frame[0] = static_cast<char>(depth);
   return depth < 0 ? 0 : overflow_stack(depth + 1) + frame[0];
+}
+
+inline constexpr pair_options small{.messages = {.capacity = 4096, .large_bytes = 64UL * 1024},
+                                    .records = {.capacity = 4096, .large_bytes = 2048UL * 1024}};
+
+/// Of the calling member: all that it shares with the hub.
+inline std::span<std::byte> pair_bytes() {
+  static const std::span<std::byte> bytes = [] {
+    std::ifstream maps{"/proc/self/maps"};
+    for (std::string line; std::getline(maps, line);) {
+      if (line.find("/memfd:peeper:pair") == std::string::npos) continue;
+      std::uintptr_t begin = 0;
+      std::uintptr_t end = 0;
+      PEEPER_ASSERT(std::sscanf(line.c_str(), "%lx-%lx", &begin, &end) == 2);
+      return std::span{reinterpret_cast<std::byte*>(begin), end - begin};
+    }
+    return std::span<std::byte>{};
+  }();
+  return bytes;
+}
+inline pair_memory the_pair() { return pair_memory::find(pair_bytes(), small); }
+inline std::span<std::byte> ring_bytes(const ring_memory& ring) {
+  return {reinterpret_cast<std::byte*>(&ring.header()), detail::page + ring.capacity()};
+}
+template <class T>
+std::span<std::byte> bytes_of_memory(T& value) {
+  return {reinterpret_cast<std::byte*>(&value), sizeof value};
+}
+inline void clear(std::span<std::byte> bytes) {
+  for (std::byte& one : bytes) one = std::byte{0};
+}
+inline void overwrite(std::span<std::byte> bytes) {
+  static std::mt19937 random{20261123};
+  for (std::byte& one : bytes) one = static_cast<std::byte>(random());
 }
 
 inline void die_of(death how) {
@@ -105,6 +143,39 @@ inline void die_of(death how) {
       while (::dup(2) >= 0) {
       }
       return;
+    case death::closed: ::close_range(3, ~0U, 0); return;
+    case death::records: overwrite(ring_bytes(the_pair().records)); return;
+    case death::messages: overwrite(ring_bytes(the_pair().messages)); return;
+    case death::control: overwrite(bytes_of_memory(*the_pair().control)); return;
+    case death::all: overwrite(pair_bytes()); return;
+    case death::cursor:
+      for (auto& one : the_pair().records.header().producers) one.published = ~std::uint64_t{7};
+      ::raise(SIGKILL);
+      break;
+    case death::unwoken: {
+      auto& header = the_pair().records.header();
+      for (auto& one : header.consumer_sleep) overwrite(bytes_of_memory(one));
+      overwrite(bytes_of_memory(the_pair().messages.header().consumer_sleep[0]));
+      return;
+    }
+    case death::unheard:
+      for (auto& one : the_pair().control->lives) clear(bytes_of_memory(one));
+      ::_exit(3);
+    case death::undead:
+      for (auto& one : the_pair().control->lives) overwrite(bytes_of_memory(one));
+      for (;;) ::pause();
+    case death::follower: the_pair().control->worker = 7; ::_exit(3);
+    case death::generation: the_pair().control->known_generation = 0; ::_exit(3);
+    case death::liar:
+      the_pair().control->began = 0;
+      for (volatile unsigned i = 0;;) i = i + 1;
+    case death::forker:
+      the_pair().control->forking = 1;
+      for (int i = 0; i < 3; ++i) {
+        if (::fork() == 0) ::_exit(0);
+      }
+      return;
+    case death::claim: the_pair().control->forking = 1; return;
     case death::file: ::open("/dev/null", O_RDONLY | O_CLOEXEC); return;
     case death::socket: ::socket(AF_INET, SOCK_STREAM, 0); return;
     case death::fork:
@@ -113,6 +184,30 @@ inline void die_of(death how) {
     case death::stack: std::exit(overflow_stack(0));  // NOLINT(concurrency-mt-unsafe)
   }
   ::_exit(1);
+}
+
+/// Where a member dies, and how: at the `nth` time that anyone of the pair reaches `point`.
+struct trap {
+  std::atomic<death> how{death::kill};
+  std::atomic<const char*> point{nullptr};
+  std::atomic<int> nth{0};
+  std::atomic<int> sprung{0};
+};
+inline trap* the_trap = nullptr;
+
+inline void spring(std::string_view point, bool /*may_throw*/) {
+  const char* const wanted = the_trap->point.load();
+  if (wanted == nullptr || point != wanted || the_trap->nth.fetch_sub(1) != 1) return;
+  the_trap->sprung = 1;
+  die_of(the_trap->how);
+}
+
+inline std::vector<std::string_view> all_fault_points() {
+  std::vector<std::string_view> points{ring_fault_points.begin(), ring_fault_points.end()};
+  points.insert(points.end(), pair_fault_points.begin(), pair_fault_points.end());
+  // That death is told by SIGCHLD alone, and the thread sanitizer puts signals off.
+  if (thread_sanitized) std::erase(points, "pair.made");
+  return points;
 }
 
 struct account {
@@ -169,12 +264,11 @@ inline std::unique_ptr<replica> make_ledger(std::span<const std::byte> argument)
     std::memcpy(&the_trap, argument.data(), sizeof(trap*));
     peeper::detail::the_fault_hook.store(&spring);
   }
+  pair_bytes();  // while it may open files
   return std::make_unique<ledger>();
 }
 
 inline constexpr time_point never = time_point::max();
-inline const pair_options small{.messages = {.capacity = 4096, .large_bytes = 64UL * 1024},
-                                .records = {.capacity = 4096, .large_bytes = 2048UL * 1024}};
 
 /// REQUIRES: it is not waited for by us.
 inline void kill_and_wait(pid_t pid) {
@@ -203,7 +297,9 @@ class bank {
         under_way_.push_back({*sent, type, value});
         return;
       }
-      ASSERT_EQ(sent.error().what, ring_errc::full);
+      if (sent.error().what != ring_errc::corrupt_cursor) {
+        ASSERT_EQ(sent.error().what, ring_errc::full);
+      }
       if (!step(never)) return;
     }
   }
@@ -246,9 +342,13 @@ class bank {
     return true;
   }
   /// RETURNS: false if the pair is lost.
-  bool finish() {
+  bool finish(time_point deadline = never) {
     while (!under_way_.empty()) {
-      if (!step(never)) return false;
+      if (!step(deadline)) return false;
+      if (std::chrono::steady_clock::now() >= deadline) {
+        ADD_FAILURE() << "nothing is heard of it";
+        return false;
+      }
     }
     return true;
   }

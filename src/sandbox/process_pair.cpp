@@ -28,6 +28,13 @@ using detail::record_part;
 
 namespace {
 
+/// A follower is promoted within this, where there is no callback_limit: it has no more to do than
+/// to read what is left in the ring.
+constexpr duration promotion_limit = std::chrono::seconds{30};
+
+constexpr const char* overwritten_messages =
+    "the messages it was sent were overwritten: they are not to be believed";
+
 /// RETURNS: 0 if there is no such OS process.
 pid_t parent_of(pid_t pid) noexcept {
   std::array<char, 64> path{};
@@ -49,10 +56,12 @@ process_pair::process_pair(shared_memory memory, const pair_options& options, en
       messages_{ring_producer::start(memory_.messages, 1)},
       records_{ring_consumer::attach(memory_.records, ring_consumer_id::first, {})},
       callback_limit_{options.callback_limit},
+      grace_{options.grace},
       ends_{&ends},
       follower_since_{ends.mark()},
       deaths_{ends},
-      less_power_{options.limits.less_power} {}
+      less_power_{options.limits.less_power},
+      has_follower_{options.follower} {}
 
 std::expected<std::unique_ptr<process_pair>, std::string> process_pair::start(
     const pair_options& options, replica_factory make, std::span<const std::byte> argument) {
@@ -110,6 +119,7 @@ void process_pair::watch(std::uint32_t number, pid_t pid, descriptor pidfd) {
   pidfd_ = std::move(pidfd);
   killed_ = false;
   hung_for_.reset();
+  waits_for_ = 0;
   worker_since_ = std::exchange(follower_since_, ends_->mark());
   life_line& life = lives[number % lives_kept];
   watch_.emplace(life, life_line::watcher::hub, pid, pidfd_.get(), !less_power_);
@@ -121,7 +131,10 @@ void process_pair::watch(std::uint32_t number, pid_t pid, descriptor pidfd) {
 void process_pair::watch(std::uint32_t number) {
   const pid_t pid = memory_.control->pids[number % lives_kept].load(std::memory_order_relaxed);
   descriptor pidfd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U))};
-  watch(number, pid, is_ours(pid) ? std::move(pidfd) : descriptor{});
+  const bool ours = is_ours(pid);
+  watch(number, pid, ours ? std::move(pidfd) : descriptor{});
+  // Dead already, or there has never been one: its line may be held by nobody.
+  if (!ours) memory_.control->lives[number % lives_kept].say_dead();
 }
 
 bool process_pair::is_ours(pid_t pid) const noexcept {
@@ -129,14 +142,24 @@ bool process_pair::is_ours(pid_t pid) const noexcept {
   // is done with the end of the worker before them.
   const pid_t parent = parent_of(pid);
   const zygote_link* const zygote = zygote_link::current();
-  return parent != 0 && ((!deaths_.empty() && parent == deaths_.last().pid) ||
-                         (zygote != nullptr && parent == zygote->pid()));
+  return parent != 0 &&
+         ((!deaths_.empty() && parent == deaths_.last().pid) ||
+          (zygote != nullptr && parent == zygote->pid())) &&
+         !ends_->is_watched(pid);
 }
 
 std::expected<std::uint64_t, ring_error> process_pair::send(std::uint16_t type,
                                                             std::span<const std::byte> message) {
   const std::uint64_t number = messages_.place().sequence;
-  if (auto done = messages_.append(type, message); !done) return std::unexpected{done.error()};
+  if (auto done = messages_.append(type, message); !done) {
+    if (done.error().what == ring_errc::corrupt_cursor && phase_ != phase::over) {
+      static_cast<void>(
+          lost(fmt::format("what it says of the messages it has read is not to be "
+                           "believed: {}",
+                           done.error().text())));
+    }
+    return std::unexpected{done.error()};
+  }
   messages_.publish();
   return number;
 }
@@ -170,10 +193,19 @@ void process_pair::check_for_hang() {
   time_point since = now;
   // ORDER: acquire pairs with the worker's release.
   if (memory_.control->began.load(std::memory_order_acquire) == consumed_ + 1) {
-    since = time_point{duration{memory_.control->began_at.load(std::memory_order_relaxed)}};
+    const duration began_at{memory_.control->began_at.load(std::memory_order_relaxed)};
+    since = std::clamp(time_point{began_at}, time_point{}, now);
     if (now >= deadline_after(since, callback_limit_) && signal_worker()) hung_for_ = now - since;
   }
   look_for_hang_at_ = deadline_after(since, callback_limit_);
+  // What it says that it does may not be true.
+  if (waits_for_ != consumed_ + 1) {
+    waits_for_ = consumed_ + 1;
+    waits_since_ = now;
+  } else if (!hung_for_ && now >= deadline_after(waits_since_, callback_limit_ + grace_) &&
+             signal_worker()) {
+    hung_for_ = now - waits_since_;
+  }
 }
 
 pair_event process_pair::next(time_point deadline) {
@@ -187,6 +219,7 @@ pair_event process_pair::next(time_point deadline) {
       check_for_hang();
       until = std::min(until, look_for_hang_at_);
     }
+    if (!working) until = std::min(until, promoted_until_);
     auto outcome = death_watch::outcome::woken;
     if (const auto ticket = records_.prepare_sleep()) {
       const death_watch::word word{ticket->word, ticket->expected};
@@ -195,6 +228,7 @@ pair_event process_pair::next(time_point deadline) {
     }
     if (outcome == death_watch::outcome::timed_out) {
       if (until == deadline) return {};
+      if (!working) return lost("the follower that was to go on says nothing that can be believed");
       continue;
     }
     if (outcome == death_watch::outcome::woken) continue;
@@ -221,6 +255,7 @@ std::optional<pair_event> process_pair::read_part() {
   }
   switch (static_cast<record_part>(frame.type)) {
     case record_part::promoted: return read_promoted(frame);
+    case record_part::gave_up: return lost(overwritten_messages);
     case record_part::done: break;
     default: return lost("a frame of no known type");
   }
@@ -239,10 +274,11 @@ std::optional<pair_event> process_pair::read_part() {
 }
 
 bool process_pair::begin_failover() {
-  if (phase_ != phase::working) {
-    why_lost_ = "worker and follower died at once";
-    return false;
-  }
+  const crash_block& block = memory_.control->crashes[number_ % detail::crashes_kept];
+  // It may live, and only have overwritten what tells of its death. Who has reported a crash may
+  // still dump its core.
+  const auto state = block.state.load(std::memory_order_relaxed);
+  if (state != crash_block::phase::told && state != crash_block::phase::complete) signal_worker();
   deaths_.note(
       {.pid = worker_pid_,
        .generation = generation_,
@@ -251,14 +287,27 @@ bool process_pair::begin_failover() {
        .hung_for = hung_for_,
        .forbidden_call = guard_ && guard_->has_refused(worker_pid_) ? std::optional<int>{SYS_clone}
                                                                     : std::nullopt},
-      memory_.control->crashes[number_ % detail::crashes_kept]);
-  const std::uint32_t next = successor();
+      block);
+  if (!messages_.is_unchanged()) {
+    why_lost_ = overwritten_messages;
+    return false;
+  }
+  if (phase_ != phase::working) {
+    why_lost_ = "worker and follower died at once";
+    return false;
+  }
+  // The dead worker may have overwritten it, and somebody may sleep on it.
+  tell_known_generation();
+  const std::uint32_t next = has_follower_ ? successor() : 0;
   if (next == 0) {
     why_lost_ = "the worker died while it had no follower";
     return false;
   }
   watch(next);
   phase_ = phase::promoting;
+  promoted_until_ =
+      deadline_after(peeper::detail::read_clock(CLOCK_MONOTONIC),
+                     callback_limit_ == infinity ? promotion_limit : callback_limit_ + grace_);
   records_.follow(++generation_);
   return true;
 }
@@ -284,9 +333,7 @@ pair_event process_pair::read_promoted(const ring_frame& frame) {
     return lost("a follower that has not the state of its worker");
   }
   phase_ = phase::working;
-  // ORDER: relaxed: nothing else is read because of it.
-  memory_.control->known_generation.store(generation_, std::memory_order_relaxed);
-  detail::wake_all(&memory_.control->known_generation);
+  tell_known_generation();
   if (part.skipped != 0) consumed_ = part.skipped;
   return {.what = pair_event::kind::crashed,
           .bytes = {},
@@ -296,9 +343,17 @@ pair_event process_pair::read_promoted(const ring_frame& frame) {
           .why = {}};
 }
 
-void process_pair::end_all() const noexcept {
-  // ORDER: relaxed: members look now and then; the wake-up is for one that waits to be promoted.
-  memory_.control->over.store(1, std::memory_order_relaxed);
+void process_pair::tell_known_generation() const noexcept {
+  // ORDER: relaxed: nothing else is read because of it.
+  memory_.control->known_generation.store(generation_, std::memory_order_relaxed);
+  detail::wake_all(&memory_.control->known_generation);
+}
+
+void process_pair::end_all() noexcept {
+  // ORDER: seq_cst: members look now and then; the wake-ups are for one that waits for room, and
+  // for one that waits to be promoted.
+  memory_.control->over.store(1, std::memory_order_seq_cst);
+  records_.dismiss_second();
   memory_.control->known_generation.fetch_add(1, std::memory_order_relaxed);
   detail::wake_all(&memory_.control->known_generation);
 }

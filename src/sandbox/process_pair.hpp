@@ -108,7 +108,8 @@ class process_pair {
   }
   bool signal_worker() noexcept;
   void check_for_hang();
-  void end_all() const noexcept;
+  void tell_known_generation() const noexcept;
+  void end_all() noexcept;
   [[nodiscard]] pair_event lost(std::string why);
   void watch(std::uint32_t number, pid_t pid, descriptor pidfd);
   /// One that has told its number itself, in memory that a worker gone mad may have overwritten: by
@@ -124,7 +125,11 @@ class process_pair {
   std::uint32_t generation_ = 1;
   std::uint64_t consumed_ = 0;  ///< the last message whose record has been read
   duration callback_limit_;
+  duration grace_;
   time_point look_for_hang_at_ = time_point::min();
+  std::uint64_t waits_for_ = 0;       ///< check_for_hang() has seen this message not done
+  time_point waits_since_;            ///< first then
+  time_point promoted_until_;         ///< else the follower is not to be believed
   std::optional<duration> hung_for_;  ///< that is why we have killed the worker
   bool killed_ = false;               ///< by kill_worker()
 
@@ -143,6 +148,7 @@ class process_pair {
   death_log deaths_;
   std::unique_ptr<fork_guard> guard_;  ///< with less power and a follower
   bool less_power_;
+  bool has_follower_;
 };
 
 }  // namespace peeper::sandbox

@@ -175,36 +175,59 @@ TEST(process_pair, NeedsAZygote) {
   EXPECT_EQ(status, 0);
 }
 
-TEST(process_pair, SurvivesADeathAtEachFaultPointOfWorkerAndFollower_P1_P2_P3) {
-  std::vector<std::string_view> points{ring_fault_points.begin(), ring_fault_points.end()};
-  points.insert(points.end(), pair_fault_points.begin(), pair_fault_points.end());
-  std::vector<std::string> not_reached;
-  for (const std::string_view point : points) {
-    // That death is told by SIGCHLD alone, and the thread sanitizer puts signals off.
-    if (thread_sanitized && point == "pair.made") continue;
-    bool reached = false;
-    for (const int nth : {1, 2, 7, 40}) {
-      auto& t = shared<trap>();
-      t.nth = nth;
-      bank b{small, &t};
-      ASSERT_TRUE(b.wait_protected());
-      const std::string name{point};
-      t.point = point.data();
-      bool alive = true;
-      for (std::uint64_t i = 0; i < 200 && alive; ++i) {
-        b.send(i % 50 != 49 ? add : i % 100 == 49 ? add_much : add_huge, i);
-        if (i % 70 == 60) b.send(die, static_cast<std::uint64_t>(death::kill));
-        if (i % 10 == 9) alive = b.finish();
-      }
-      reached = reached || t.sprung == 1;
-      // Two deaths at once are more than a pair can bear: then it says so, and only then.
-      if (!b.lost().empty()) {
-        EXPECT_EQ(t.sprung, 1) << name << ' ' << b.lost();
-      }
-    }
-    if (!reached) not_reached.emplace_back(point);
+/// Handles messages, while a member dies of `how` when it comes to `point`. RETURNS: it did.
+bool die_at(std::string_view point, death how, int nth, const pair_options& options) {
+  auto& t = shared<trap>();
+  t.how = how;
+  t.nth = nth;
+  bank b{options, &t};
+  EXPECT_TRUE(b.wait_protected());
+  t.point = point.data();
+  bool alive = true;
+  for (std::uint64_t i = 0; i < 200 && alive; ++i) {
+    b.send(i % 50 != 49 ? add : i % 100 == 49 ? add_much : add_huge, i);
+    if (i % 70 == 60) b.send(die, static_cast<std::uint64_t>(death::kill));
+    if (i % 10 == 9) alive = b.finish();
   }
-  EXPECT_THAT(not_reached, testing::IsEmpty());
+  // Two deaths at once are more than a pair can bear: then it says so, and only then.
+  if (!b.lost().empty()) {
+    EXPECT_EQ(t.sprung, 1) << point << ' ' << b.lost();
+  }
+  return t.sprung == 1;
+}
+
+TEST(process_pair, SurvivesADeathAtEachFaultPointOfWorkerAndFollower_P1_P2_P3) {
+  for (const std::string_view point : all_fault_points()) {
+    bool reached = false;
+    for (const int nth : {1, 2, 7, 40}) reached |= die_at(point, death::kill, nth, small);
+    EXPECT_TRUE(reached) << point;
+  }
+}
+
+TEST(process_pair, SurvivesEachWayToDieAtEachFaultPoint_P1_P2_P3) {
+  pair_options options = small;
+  std::vector<death> ways{all_deaths.begin() + 1, all_deaths.end()};
+  if (!sanitized) {
+    options.limits.memory_bytes = std::uint64_t{64} << 20U;
+    ways.push_back(death::leak);
+  }
+  for (const std::string_view point : all_fault_points()) {
+    for (const death how : ways) {
+      bool reached = false;
+      for (const int nth : {1, 3}) reached |= die_at(point, how, nth, options);
+      EXPECT_TRUE(reached) << point << ", way " << static_cast<int>(how);
+    }
+  }
+}
+
+TEST(process_pair, SurvivesALoopAtTheFaultPointsOfACallback_P1_P2_P3) {
+  pair_options options = small;
+  options.callback_limit = std::chrono::milliseconds{100};
+  for (const std::string_view point : {"pair.begun", "pair.handled", "ring.publishing"}) {
+    for (const death how : {death::loop, death::hang}) {
+      EXPECT_TRUE(die_at(point, how, 3, options)) << point;
+    }
+  }
 }
 
 TEST(process_pair, SurvivesKillsAtRandomMoments_P1_P2_P3_P6) {

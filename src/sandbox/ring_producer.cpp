@@ -302,6 +302,13 @@ void ring_producer::give_back_large() {
   large_end_ = 0;
 }
 
+bool ring_producer::is_unchanged() const noexcept {
+  const auto& line = ring_.header().producers[generation_ & 1U];
+  // ORDER: relaxed: both are our own.
+  return line.generation.load(std::memory_order_relaxed) == generation_ &&
+         line.published.load(std::memory_order_relaxed) == published_;
+}
+
 // --- the second consumer -------------------------------------------------------------------------
 
 ring_place ring_producer::admit_second() {

@@ -86,6 +86,8 @@ class ring_producer {
   /// Behind all that is published.
   [[nodiscard]] ring_place place() const noexcept { return {published_, sequence_ - unpublished_}; }
   [[nodiscard]] std::uint32_t generation() const noexcept { return generation_; }
+  /// Nobody else has written to where it says what is published. Else consumers may wait for ever.
+  [[nodiscard]] bool is_unchanged() const noexcept;
 
  private:
   ring_producer(const ring_memory& ring, std::uint32_t generation, const ring_place& from);
