@@ -230,6 +230,34 @@ TEST(a_crash, OfAFollowerIsNotTakenForItsWorkers) {
   EXPECT_EQ(own.block.state, crash_block::phase::complete);
 }
 
+TEST(a_crash, LeavesItsChildToTheZygoteWhileItIsReported) {
+  PEEPER_SKIP_WITH_THREAD_SANITIZER();
+  static auto& waited_for = shared<std::atomic<int>>();
+  auto& s = shared<shared_state>();
+  const forked_process worker = run([&s](descriptors) {
+    report_crashes(s.block, s.life);
+    struct sigaction action{};
+    action.sa_handler = [](int) { waited_for = 1; };
+    ::sigaction(SIGCHLD, &action, nullptr);
+    sigset_t both{};
+    sigemptyset(&both);
+    sigaddset(&both, SIGCHLD);
+    sigaddset(&both, SIGABRT);
+    ::sigprocmask(SIG_BLOCK, &both, nullptr);
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(0);
+    siginfo_t ended{};
+    ::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT);
+    ::raise(SIGABRT);
+    // Both are there now: the crash's comes first, and the other one into the midst of its handler.
+    ::sigprocmask(SIG_UNBLOCK, &both, nullptr);
+    return 0;
+  });
+  EXPECT_EQ(end_signal(worker), SIGABRT);
+  EXPECT_EQ(s.block.state, crash_block::phase::complete);
+  EXPECT_EQ(waited_for, 0);
+}
+
 TEST(a_crash, LetsTheCoreBeDumpedAfterwards) {
   std::string pattern;
   std::getline(std::ifstream{"/proc/sys/kernel/core_pattern"} >> std::ws, pattern);
