@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -25,6 +26,7 @@
 
 #include <peeper/codec.hpp>
 #include <peeper/detail/companion.hpp>
+#include <peeper/detail/elsewhere.hpp>
 
 namespace peeper {
 
@@ -189,6 +191,62 @@ class dictionary_store final : public companion {
   std::vector<std::unique_ptr<dictionary_keys>> types_;  // few: searched one by one
 };
 
+/// One for each type of key and value that is ever put, so that a change made in one OS process can
+/// be made again in another, which has only its bytes. The numbers are given before main(), the
+/// same in all OS processes forked from one.
+class dictionary_change {
+ public:
+  /// RETURNS: false after an error.
+  using again = bool (*)(dictionary_store&, cbor_reader&);
+  explicit dictionary_change(again function);
+  [[nodiscard]] std::uint32_t number() const noexcept { return number_; }
+  /// RETURNS: null if there is none of that number.
+  [[nodiscard]] static again find(std::uint32_t number) noexcept;
+
+ private:
+  std::uint32_t number_;
+};
+template <class Key, class T>
+inline const dictionary_change dictionary_put{[](dictionary_store& to, cbor_reader& in) {
+  Key key{};
+  T value{};
+  if (!decode_value(in, key) || !decode_value(in, value)) return false;
+  to.put(key, std::any{std::move(value)});
+  return true;
+}};
+template <class Key>
+inline const dictionary_change dictionary_erase{[](dictionary_store& to, cbor_reader& in) {
+  Key key{};
+  if (!decode_value(in, key)) return false;
+  to.erase(key);
+  return true;
+}};
+
+/// In a worker's OS process, its follower must make the change, too.
+template <class Key, class T>
+void note_dictionary_put(const Key& key, const T& value) {
+  if (the_program == nullptr) return;
+  static_assert(std::is_default_constructible_v<Key>);
+  if constexpr (encodable<T> && std::is_default_constructible_v<T>) {
+    cbor_writer out;
+    encode_value(out, key);
+    encode_value(out, value);
+    the_program->note_dictionary(dictionary_put<Key, T>.number(), out.view());
+  } else {
+    throw std::logic_error{
+        "peeper: in the OS process of a worker, a value in the dictionary must be encodable: "
+        "numbers, strings, containers and structures of such, no pointers"};
+  }
+}
+template <class Key>
+void note_dictionary_erase(const Key& key) {
+  if (the_program == nullptr) return;
+  cbor_writer out;
+  encode_value(out, key);
+  the_program->note_dictionary(dictionary_erase<Key>.number(), out.view());
+}
+
+[[nodiscard]] dictionary_store& dictionary_of(branch& b);
 [[nodiscard]] dictionary_store& current_dictionary();
 /// The same, enlisted in the commit of the running callback.
 [[nodiscard]] dictionary_store& dictionary_to_change();
@@ -212,12 +270,17 @@ class dictionary_view {
   template <class Key, std::copy_constructible T>
   void put(const Key& key, T value) {
     detail::explain_dictionary_key<detail::dictionary_key_of<Key>>();
+    using kept_key = detail::dictionary_key_of<Key>;
+    if (detail::the_program != nullptr) detail::note_dictionary_put(kept_key(key), value);
     detail::dictionary_to_change().put(key, std::any{std::move(value)});
   }
   /// RETURNS: false if there was no such key.
   template <class Key>
   bool erase(const Key& key) {
     detail::explain_dictionary_key<detail::dictionary_key_of<Key>>();
+    if (detail::the_program != nullptr) {
+      detail::note_dictionary_erase(detail::dictionary_key_of<Key>(key));
+    }
     return detail::dictionary_to_change().erase(key);
   }
   /// All keys of this type, sorted. COMPLEXITY: O(n).

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include <peeper/isolation.hpp>
 #include <peeper/poison.hpp>
 #include <peeper/time.hpp>
 
@@ -101,16 +102,17 @@ struct branch_options {
   bool run_on_caller = true;
   kept_tables keep_tables;
   std::shared_ptr<registry> via;
-  std::shared_ptr<const void> listeners;  ///< a std::vector<listener<State>>
+  std::shared_ptr<const void> listeners;         ///< a std::vector<listener<State>>
+  std::shared_ptr<const worker_host> isolation;  ///< null: callbacks run in the program
   friend bool operator==(const branch_options&, const branch_options&) = default;
 };
 
 }  // namespace detail
 
-/// `State`: the server's. Use designated initialisers:
+/// `State`: the server's; `S`: its class, where that is known. Use designated initialisers:
 ///
 ///     peeper::start<counter>(rt, {.name = "counter", .state = 41, .max_restarts = 5});
-template <class State>
+template <class State, class S = void>
 struct start_options {
   /// Registered before init runs; unique in the runtime (or in `via`). Empty: none.
   std::string name{};
@@ -141,6 +143,8 @@ struct start_options {
   /// Who hears of each change and each end of the server: see listener.hpp. They are told of it as
   /// long as it lives, also through crashes.
   std::vector<listener<State>> listeners{};
+  /// Where its callbacks run: see isolation.hpp.
+  isolation_of<S> isolation{};
 };
 
 }  // namespace peeper

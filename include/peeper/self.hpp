@@ -41,8 +41,12 @@ namespace detail {
 [[nodiscard]] branch& require_current(const char* what);
 [[nodiscard]] std::uint64_t start_timer(branch& target, duration after, message* m, duration period,
                                         message* (*copy)(message&));
+/// The same for a timer that has its number already.
+void start_timer(std::uint64_t timer, branch& target, duration after, message* m, duration period,
+                 message* (*copy)(message&));
 bool cancel_timer(branch& target, std::uint64_t id);
 [[nodiscard]] std::uint64_t start_monitor(branch* target, pid watched);
+void start_monitor(std::uint64_t id, branch* target, pid watched);
 void stop_monitor(std::uint64_t id) noexcept;
 void change_link(branch* target, bool linked);
 
@@ -57,12 +61,29 @@ class interval_source final : public message {
     return new one_way<S, M, handle_info_probe, message_kind::info, std::shared_ptr<const M>>{
         static_cast<interval_source&>(m).payload_};
   }
+  static crossing make_crossing() {
+    explain_crossing<S, M>();
+    return {.server = &typeid(S),
+            .write =
+                [](message& m, cbor_writer& scratch) {
+                  return to_bytes(*static_cast<interval_source&>(m).payload_, scratch);
+                },
+            .read = [](std::span<const std::byte> bytes) -> message* {
+              return new interval_source{from_bytes<M>(bytes)};
+            },
+            .copy = &copy};
+  }
 
  private:
   static std::string_view name() { return "interval"; }
   static void release_it(message* m) noexcept { delete static_cast<interval_source*>(m); }
-  static constexpr message_type type_object{message_kind::system, true,   &name, nullptr,
-                                            &release_it,          nullptr};
+  static constexpr message_type type_object{.kind = message_kind::system,
+                                            .intact_after_crash = true,
+                                            .name = &name,
+                                            .run = nullptr,
+                                            .release = &release_it,
+                                            .fail = nullptr,
+                                            .cross = cross_of<S, interval_source>()};
   std::shared_ptr<const M> payload_;
 };
 }  // namespace detail

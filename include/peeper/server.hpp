@@ -38,7 +38,9 @@
 #include <utility>
 
 #include <peeper/detail/branch.hpp>
+#include <peeper/detail/crossing.hpp>
 #include <peeper/detail/handlers.hpp>
+#include <peeper/detail/isolated.hpp>
 #include <peeper/detail/pool.hpp>
 #include <peeper/kept/keepable.hpp>
 #include <peeper/kept/state.hpp>
@@ -50,7 +52,7 @@
 namespace peeper {
 
 template <class S>
-using options = start_options<detail::state_of<S>>;
+using options = start_options<detail::state_of<S>, S>;
 
 /// Message types that a server takes when they are sent to its pid, where only the run time knows
 /// them: `using infos = peeper::types<tick, packet>;`
@@ -89,7 +91,11 @@ class server_cell : public branch {
   [[nodiscard]] kept_state<state>& kept() noexcept { return *kept_; }
 
   /// For system calls, between callbacks. Throws if there is none: init has not succeeded yet.
-  [[nodiscard]] const state& committed_state() const {
+  /// Of a server whose callbacks run elsewhere it is a copy, as of now.
+  [[nodiscard]] const state& committed_state() {
+    if constexpr (isolatable<S>) {
+      if (elsewhere() != nullptr) fetch_state();
+    }
     if (!kept_) throw std::logic_error{"the server has no state yet"};
     return std::as_const(*kept_).value();
   }
@@ -116,6 +122,14 @@ class server_cell : public branch {
   }
   [[nodiscard]] std::vector<listener_info> list_listeners() {
     return listeners() == nullptr ? std::vector<listener_info>{} : hub().list();
+  }
+
+  /// Its worker has an OS process of its own, and there `m` has been handled. Throws the
+  /// exit_reason of a crash.
+  [[nodiscard]] bool handled_elsewhere(message& m) {
+    if (elsewhere() == nullptr) return false;
+    elsewhere()->handle(m);
+    return true;
   }
 
   void deliver(const down& info) noexcept override;
@@ -148,8 +162,12 @@ class server_cell : public branch {
   }
   ~server_cell() override = default;
 
-  void worker_destroy() noexcept override { worker_.reset(); }
+  void worker_destroy() noexcept override {
+    if (elsewhere() != nullptr) return elsewhere()->end_worker();
+    worker_.reset();
+  }
   void worker_terminate(const exit_reason& reason) override {
+    if (elsewhere() != nullptr) return elsewhere()->terminate(reason);
     if (!worker_ || !kept_) return;
     if constexpr (requires(S& s) { s.terminate(reason, std::as_const(kept_->value())); }) {
       worker_->terminate(reason, std::as_const(kept_->value()));
@@ -161,8 +179,16 @@ class server_cell : public branch {
           "terminate must take (const peeper::exit_reason&, const state&)");
     }
   }
-  void state_begin() override { kept_->begin(); }
+  void state_begin() override {
+    if constexpr (isolatable<S>) {
+      if (elsewhere() != nullptr) fetch_state();
+    }
+    kept_->begin();
+  }
   void state_prepare() override {
+    if constexpr (isolatable<S>) {
+      if (elsewhere() != nullptr) return elsewhere()->replace_state(encode(kept_->value()));
+    }
     check_valid(*worker_, std::as_const(kept_->value()));
     kept_->prepare();
   }
@@ -176,6 +202,7 @@ class server_cell : public branch {
   void state_rollback() noexcept override { kept_->rollback(); }
   void state_destroy() noexcept override { kept_.reset(); }
   void worker_hibernate() override {
+    if (elsewhere() != nullptr) return elsewhere()->hibernate();
     if constexpr (requires(S& s) { s.hibernate(); }) worker_->hibernate();
   }
   [[nodiscard]] message* make_timeout_message() override;
@@ -198,9 +225,16 @@ class server_cell : public branch {
     kept_.emplace(std::move(s));
     watch_state();
   }
+  friend struct isolated_functions;
   /// What listeners hear comes from this state from now on.
   void watch_state() {
     if (listeners() != nullptr && kept_) listened(hub().watch(*kept_));
+  }
+
+  void fetch_state() {
+    auto copy = decode<state>(elsewhere()->state());
+    if (!copy) throw bad_crossing{copy.error().text};
+    kept_.emplace(std::move(*copy));
   }
 
   /// A large plain field is compared and copied as a whole: said once, naming the way out.
@@ -234,7 +268,14 @@ class server_cell_with final : public server_cell<S>, public pooled<server_cell_
 
   server_cell_with(runtime_core& rt, std::shared_ptr<const branch_options> o,
                    std::optional<state> first, Args... args)
-      : server_cell<S>{rt, std::move(o), std::move(first)}, args_{std::move(args)...} {}
+      : server_cell<S>{rt, std::move(o), std::move(first)}, args_{std::move(args)...} {
+    if constexpr (isolatable<S>) {
+      if (const auto& host = this->options().isolation) {
+        this->run_elsewhere(host->open(*this, isolated_class_of<S, Args...>,
+                                       write_set_up<S>(this->first_state_, args_)));
+      }
+    }
+  }
 
   /// The next server in the place of one of this class that has ended: its options, arguments and
   /// first state, nothing else of it.
@@ -252,6 +293,7 @@ class server_cell_with final : public server_cell<S>, public pooled<server_cell_
   static constexpr bool has_init = requires(S& s, const Args&... args) { s.init(args...); };
 
   void worker_start(bool first) override {
+    if (this->elsewhere() != nullptr) return this->elsewhere()->start(first);
     if constexpr (has_init) {
       static_assert(std::is_default_constructible_v<S>,
                     "a server class with init is made without arguments: they go to init");
@@ -296,9 +338,11 @@ class server_cell_with final : public server_cell<S>, public pooled<server_cell_
 /// One object serves all servers that were started with the defaults.
 [[nodiscard]] std::shared_ptr<const branch_options> shared_options(branch_options&& o);
 [[nodiscard]] process_ptr<branch> find_server(runtime_core& rt, const std::string& name);
+[[nodiscard]] process_ptr<branch> find_server_here(const std::string& name,
+                                                   const std::type_info& server, bool& same_class);
 
-template <class State>
-std::shared_ptr<const branch_options> branch_options_of(start_options<State>& o) {
+template <class State, class S>
+std::shared_ptr<const branch_options> branch_options_of(start_options<State, S>& o) {
   branch_options b{.name = std::move(o.name),
                    .on_crash = o.on_crash,
                    .max_restarts = o.max_restarts,
@@ -312,7 +356,8 @@ std::shared_ptr<const branch_options> branch_options_of(start_options<State>& o)
                    .run_on_caller = o.run_on_caller,
                    .keep_tables = std::move(o.keep_tables),
                    .via = std::move(o.via),
-                   .listeners = nullptr};
+                   .listeners = nullptr,
+                   .isolation = o.isolation.take_host()};
   if (!o.listeners.empty()) {
     using all = std::vector<listener<State>>;
     b.listeners = std::make_shared<const all>(std::move(o.listeners));
@@ -357,6 +402,17 @@ template <class S>
   if (found->server_type() != typeid(S)) {
     return std::unexpected{call_error{call_errc::name_mismatch, name}};
   }
+  return ref<S>{std::move(found)};
+}
+
+/// The same inside a callback, in the runtime of its server. REQUIRES: a running callback, else
+/// std::logic_error.
+template <class S>
+[[nodiscard]] std::expected<ref<S>, call_error> whereis(const std::string& name) {
+  bool same_class = true;
+  auto found = detail::find_server_here(name, typeid(S), same_class);
+  if (!same_class) return std::unexpected{call_error{call_errc::name_mismatch, name}};
+  if (!found) return std::unexpected{call_error{call_errc::noproc, name}};
   return ref<S>{std::move(found)};
 }
 

@@ -141,12 +141,24 @@ class pool_scheduler final : public scheduler {
     if (w == nullptr) return env_.park(self, deadline);
     // A thread of another runtime's pool: that pool is the one that has to make up for it.
     if (w->pool != this) return w->pool->block(self, deadline);
-    something_unannounced = false;
-    counts_.fetch_sub(one_active, std::memory_order_acq_rel);  // ORDER: see the file comment
-    if (work_visible()) announce();
+    blocks(true);
     const bool unparked = env_.park(self, deadline);
-    counts_.fetch_add(one_active, std::memory_order_acq_rel);
+    blocks(false);
     return unparked;
+  }
+
+  void blocks(bool begins) noexcept override {
+    worker* w = this_worker;
+    if (w == nullptr) return;
+    if (w->pool != this) return w->pool->blocks(begins);
+    // ORDER: acq_rel: see the file comment.
+    if (!begins) {
+      counts_.fetch_add(one_active, std::memory_order_acq_rel);
+      return;
+    }
+    something_unannounced = false;
+    counts_.fetch_sub(one_active, std::memory_order_acq_rel);
+    if (work_visible()) announce();
   }
 
   bool may_run_on_caller() noexcept override { return true; }

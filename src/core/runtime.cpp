@@ -28,6 +28,12 @@ runtime_core::runtime_core(const runtime_options& options)
   }
 }
 
+runtime_core::runtime_core(environment& env, std::unique_ptr<scheduler> sched)
+    : env_{&env},
+      on_real_machine_{env_ == &real_environment()},
+      timers_{*env_},
+      scheduler_{std::move(sched)} {}
+
 void runtime_core::stop() noexcept {
   timers_.stop_thread();
   scheduler_->stop();

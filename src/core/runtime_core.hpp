@@ -30,6 +30,8 @@ class runtime_core {
   /// Born with one reference: the runtime's. Every process holds one: references to servers may
   /// outlive the runtime, and then still find somebody to tell them that it has stopped.
   explicit runtime_core(const runtime_options& options);
+  /// In a worker's OS process: no threads, no timers.
+  runtime_core(environment& env, std::unique_ptr<scheduler> sched);
   void add_ref() noexcept {
     // ORDER: relaxed: the caller holds a reference already.
     refs_.fetch_add(1, std::memory_order_relaxed);

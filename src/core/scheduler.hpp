@@ -27,6 +27,8 @@ class scheduler {
   /// Parks this thread; if it is a pool thread, another one takes over its part meanwhile.
   /// RETURNS: false if the deadline passed first.
   virtual bool block(parker& self, time_point deadline) noexcept = 0;
+  /// Around a wait of this thread for something that is not a parker.
+  virtual void blocks(bool /*begins*/) noexcept {}
   /// The running callback goes on after something became runnable: let another thread see to it.
   virtual void announce() noexcept = 0;
   /// A slice goes on to its next callback: as announce(), if there is something untold.

@@ -32,6 +32,8 @@ namespace peeper::sandbox {
 struct pair_options {
   ring_options messages;
   ring_options records;
+  /// What a callback asks the hub, and its answers: each way a ring of its own.
+  ring_options questions{.capacity = 64UL * 1024, .large_bytes = 64UL * 1024 * 1024};
   /// A second OS process that has the state, too, and goes on when the worker dies.
   bool follower = true;
   /// No message is begun before there is a follower, so that another death right after the first

@@ -85,21 +85,53 @@ void look_for_childs_end() noexcept {
 
 std::size_t pair_memory::bytes_needed(const pair_options& options) noexcept {
   return control_bytes() + ring_memory::bytes_needed(options.messages) +
-         ring_memory::bytes_needed(options.records);
+         ring_memory::bytes_needed(options.records) +
+         2 * ring_memory::bytes_needed(options.questions);
 }
 
+namespace {
+
+/// The parts of a pair's memory, one after the other.
+class parts {
+ public:
+  explicit parts(std::span<std::byte> memory) noexcept : rest_{memory} {}
+  std::span<std::byte> next(std::size_t bytes) noexcept {
+    const auto part = rest_.first(bytes);
+    rest_ = rest_.subspan(bytes);
+    return part;
+  }
+
+ private:
+  std::span<std::byte> rest_;
+};
+
+}  // namespace
+
 pair_memory pair_memory::make(std::span<std::byte> memory, const pair_options& options) {
-  const std::size_t messages = ring_memory::bytes_needed(options.messages);
-  return {::new (memory.data()) pair_control{},
-          ring_memory::make(memory.subspan(control_bytes(), messages), options.messages),
-          ring_memory::make(memory.subspan(control_bytes() + messages), options.records)};
+  parts each{memory};
+  const std::size_t questions = ring_memory::bytes_needed(options.questions);
+  auto* const control = ::new (each.next(control_bytes()).data()) pair_control{};
+  const auto messages = each.next(ring_memory::bytes_needed(options.messages));
+  const auto records = each.next(ring_memory::bytes_needed(options.records));
+  return {control, ring_memory::make(messages, options.messages),
+          ring_memory::make(records, options.records), each.next(questions), each.next(questions)};
 }
 
 pair_memory pair_memory::find(std::span<std::byte> memory, const pair_options& options) {
-  const std::size_t messages = ring_memory::bytes_needed(options.messages);
-  return {std::launder(reinterpret_cast<pair_control*>(memory.data())),
-          ring_memory::find(memory.subspan(control_bytes(), messages), options.messages).value(),
-          ring_memory::find(memory.subspan(control_bytes() + messages), options.records).value()};
+  parts each{memory};
+  const std::size_t questions = ring_memory::bytes_needed(options.questions);
+  auto* const control =
+      std::launder(reinterpret_cast<pair_control*>(each.next(control_bytes()).data()));
+  const auto messages = each.next(ring_memory::bytes_needed(options.messages));
+  const auto records = each.next(ring_memory::bytes_needed(options.records));
+  return {control, ring_memory::find(messages, options.messages).value(),
+          ring_memory::find(records, options.records).value(), each.next(questions),
+          each.next(questions)};
+}
+
+void pair_memory::renew_questions(const pair_options& options) {
+  static_cast<void>(ring_memory::make(questions, options.questions));
+  static_cast<void>(ring_memory::make(answers, options.questions));
 }
 
 /// THREADS: one, its OS process's only one of ours.
@@ -142,7 +174,31 @@ class pair_member {
             "the worker a larger one"};
       }
       if (done.error().what != ring_errc::full) ::_exit(exit_bad_records);
-      wait_for_room();
+      wait_for_room(*records_);
+    }
+  }
+
+  void tell(std::uint16_t type, std::span<const std::byte> bytes) {
+    if (!questions_) begin_to_ask();
+    for (;;) {
+      const auto done = questions_->append(type, bytes);
+      if (done) break;
+      if (done.error().what != ring_errc::full) {
+        throw std::length_error{"peeper: what a callback asks its program is too large"};
+      }
+      wait_for_room(*questions_);
+    }
+    questions_->publish();
+  }
+  std::span<const std::byte> ask(std::uint16_t type, std::span<const std::byte> bytes) {
+    tell(type, bytes);
+    for (;;) {
+      answers_->release();
+      const auto next = answers_->read();
+      if (!next) ::_exit(exit_bad_messages);
+      if (*next) return (*next)->payload;
+      if (is_over()) ::_exit(exit_over);
+      wait_for_frame(*answers_);
     }
   }
 
@@ -198,7 +254,7 @@ class pair_member {
         handled_ = 0;
         if (make_follower()) return;
       } else if (!*next) {
-        wait_for_message();
+        wait_for_frame(*messages_);
       }
     }
   }
@@ -239,19 +295,29 @@ class pair_member {
     ::_exit(exit_bad_messages);
   }
 
-  void wait_for_message() {
-    if (messages_->look_awhile()) return;
-    const auto ticket = messages_->prepare_sleep();
+  void wait_for_frame(ring_consumer& ring) {
+    if (ring.look_awhile()) return;
+    const auto ticket = ring.prepare_sleep();
     if (!ticket) return;
     sleep_beside_follower(*ticket);
-    messages_->end_sleep();
+    ring.end_sleep();
   }
-  void wait_for_room() {
-    const auto ticket = records_->prepare_sleep();
+  void wait_for_room(ring_producer& ring) {
+    const auto ticket = ring.prepare_sleep();
     if (is_over()) ::_exit(exit_over);  // nobody makes room any more
     if (!ticket) return;
     sleep_beside_follower(*ticket);
-    records_->end_sleep();
+    ring.end_sleep();
+  }
+  /// The hub renews the rings for each worker, before it says that it knows it.
+  void begin_to_ask() {
+    wait_until_known();
+    if (is_over()) ::_exit(exit_over);
+    questions_.emplace(
+        ring_producer::start(ring_memory::find(memory_.questions, options_.questions).value(), 1));
+    answers_.emplace(
+        ring_consumer::attach(ring_memory::find(memory_.answers, options_.questions).value(),
+                              ring_consumer_id::first, trusted({})));
   }
   void sleep_beside_follower(const sleep_ticket& ticket) {
     if (!follower_) {
@@ -351,6 +417,8 @@ class pair_member {
     next_message_ = messages_->place();
     records_.reset();
     messages_.reset();
+    questions_.reset();
+    answers_.reset();
     life_of(number).hold();
     ::new (static_cast<void*>(&crashes())) crash_block{};
     report_crashes(crashes(), life_of(number));
@@ -444,11 +512,11 @@ class pair_member {
     const auto poison = messages_->read();
     if (!poison || !*poison) give_up();
   }
-  /// Until the hub knows the worker that we replace.
+  /// Until the hub knows the worker that we replace; or us, once we are the worker.
   void wait_until_known() {
     for (;;) {
-      // ORDER: relaxed: nothing else is read because of it.
-      const std::uint32_t known = control().known_generation.load(std::memory_order_relaxed);
+      // ORDER: acquire pairs with process_pair::read_promoted(): the rings of questions are new.
+      const std::uint32_t known = control().known_generation.load(std::memory_order_acquire);
       if (known == generation_ || is_over()) return;
       static_cast<void>(sleep_on({&control().known_generation, known}, time_point::max()));
     }
@@ -473,6 +541,8 @@ class pair_member {
   // the worker's
   std::optional<ring_producer> records_;
   std::optional<ring_consumer> messages_;
+  std::optional<ring_producer> questions_;
+  std::optional<ring_consumer> answers_;
   std::optional<watched> follower_;
   unsigned handled_ = 0;  ///< since it was without a follower
   bool fork_failed_ = false;
@@ -491,6 +561,13 @@ void record_writer::append(std::uint16_t type, std::span<const std::byte> bytes)
 }
 void record_writer::append_delta(std::span<const std::byte> bytes) {
   of_->append(static_cast<std::uint16_t>(record_part::delta), bytes);
+}
+std::span<const std::byte> record_writer::ask(std::uint16_t type,
+                                              std::span<const std::byte> bytes) {
+  return of_->ask(type, bytes);
+}
+void record_writer::tell(std::uint16_t type, std::span<const std::byte> bytes) {
+  of_->tell(type, bytes);
 }
 void record_writer::discard() noexcept { of_->records_->discard(); }
 

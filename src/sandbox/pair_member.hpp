@@ -34,6 +34,12 @@ class record_writer {
   void append(std::uint16_t type, std::span<const std::byte> bytes);
   /// For the follower's replica.
   void append_delta(std::span<const std::byte> bytes);
+  /// Asks the hub, and waits for what it answers: in the middle of a callback, so before its
+  /// record. The hub gets a pair_event::kind::question. Good until the next one.
+  [[nodiscard]] std::span<const std::byte> ask(std::uint16_t type,
+                                               std::span<const std::byte> bytes);
+  /// The same for what is not answered; it comes before the next question.
+  void tell(std::uint16_t type, std::span<const std::byte> bytes);
   /// All that was appended is forgotten: a callback that crashed leaves nothing (P2).
   void discard() noexcept;
 
@@ -76,9 +82,14 @@ struct pair_memory {
   [[nodiscard]] static pair_memory make(std::span<std::byte> memory, const pair_options& options);
   [[nodiscard]] static pair_memory find(std::span<std::byte> memory, const pair_options& options);
 
+  /// The rings of questions and answers, empty: each worker has its own.
+  void renew_questions(const pair_options& options);
+
   detail::pair_control* control;
   ring_memory messages;
   ring_memory records;
+  std::span<std::byte> questions;
+  std::span<std::byte> answers;
 };
 
 /// The entry of the first worker. `start`: a pair_member_start; the memory's descriptor, and, with

@@ -308,6 +308,7 @@ class bank {
     const pair_event e = pair_->next(deadline);
     switch (e.what) {
       case pair_event::kind::timed_out: break;
+      case pair_event::kind::question: ADD_FAILURE() << "nobody asks"; break;
       case pair_event::kind::lost: lost_ = e.why; return false;
       case pair_event::kind::crashed: {
         ++crashes_;

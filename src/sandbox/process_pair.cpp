@@ -55,13 +55,25 @@ process_pair::process_pair(shared_memory memory, const pair_options& options, en
       memory_{pair_memory::make(shared_.bytes(), options)},
       messages_{ring_producer::start(memory_.messages, 1)},
       records_{ring_consumer::attach(memory_.records, ring_consumer_id::first, {})},
+      options_{options},
       callback_limit_{options.callback_limit},
       grace_{options.grace},
       ends_{&ends},
       follower_since_{ends.mark()},
       deaths_{ends},
       less_power_{options.limits.less_power},
-      has_follower_{options.follower} {}
+      has_follower_{options.follower} {
+  renew_questions();
+}
+
+void process_pair::renew_questions() {
+  memory_.renew_questions(options_);
+  questions_.emplace(
+      ring_consumer::attach(ring_memory::find(memory_.questions, options_.questions).value(),
+                            ring_consumer_id::first, {}));
+  answers_.emplace(
+      ring_producer::start(ring_memory::find(memory_.answers, options_.questions).value(), 1));
+}
 
 std::expected<std::unique_ptr<process_pair>, std::string> process_pair::start(
     const pair_options& options, replica_factory make, std::span<const std::byte> argument) {
@@ -116,8 +128,11 @@ void process_pair::watch(std::uint32_t number, pid_t pid, descriptor pidfd) {
   if (number_ != 0) ends_->unwatch(lives[number_ % lives_kept]);
   number_ = number;
   worker_pid_ = pid;
-  pidfd_ = std::move(pidfd);
-  killed_ = false;
+  {
+    const std::lock_guard lock{kill_mutex_};
+    pidfd_ = std::move(pidfd);
+    killed_ = false;
+  }
   hung_for_.reset();
   waits_for_ = 0;
   worker_since_ = std::exchange(follower_since_, ends_->mark());
@@ -165,6 +180,7 @@ std::expected<std::uint64_t, ring_error> process_pair::send(std::uint16_t type,
 }
 
 bool process_pair::kill_worker() noexcept {
+  const std::lock_guard lock{kill_mutex_};
   if (!signal_worker()) return false;
   killed_ = true;
   return true;
@@ -185,6 +201,10 @@ pid_t process_pair::follower() const noexcept {
     return 0;
   }
   return memory_.control->pids[ready % lives_kept].load(std::memory_order_relaxed);
+}
+
+descriptor process_pair::worker_descriptor() const noexcept {
+  return descriptor{pidfd_ ? ::fcntl(pidfd_.get(), F_DUPFD_CLOEXEC, 0) : -1};
 }
 
 void process_pair::check_for_hang() {
@@ -213,6 +233,7 @@ pair_event process_pair::next(time_point deadline) {
     if (phase_ == phase::over) return lost(why_lost_);
     if (auto e = read_part()) return std::move(*e);
     const bool working = phase_ == phase::working;
+    if (auto e = read_question()) return std::move(*e);
     if (working && records_.look_awhile()) continue;
     time_point until = deadline;
     if (callback_limit_ != infinity && working && !hung_for_ && has_under_way()) {
@@ -222,8 +243,12 @@ pair_event process_pair::next(time_point deadline) {
     if (!working) until = std::min(until, promoted_until_);
     auto outcome = death_watch::outcome::woken;
     if (const auto ticket = records_.prepare_sleep()) {
-      const death_watch::word word{ticket->word, ticket->expected};
-      outcome = watch_->wait({&word, 1}, until);
+      if (const auto asked = questions_->prepare_sleep()) {
+        const std::array words{death_watch::word{ticket->word, ticket->expected},
+                               death_watch::word{asked->word, asked->expected}};
+        outcome = watch_->wait(words, until);
+        questions_->end_sleep();
+      }
       records_.end_sleep();
     }
     if (outcome == death_watch::outcome::timed_out) {
@@ -236,6 +261,26 @@ pair_event process_pair::next(time_point deadline) {
     if (auto e = read_part()) return std::move(*e);
     if (!begin_failover()) return lost(why_lost_);
   }
+}
+
+std::optional<pair_event> process_pair::read_question() {
+  if (phase_ != phase::working) return std::nullopt;  // those of the dead are not answered
+  questions_->release();
+  const auto next = questions_->read();
+  if (!next) {
+    return lost(fmt::format("its questions are not to be believed: {}", next.error().text()));
+  }
+  if (!*next) return std::nullopt;
+  return pair_event{.what = pair_event::kind::question,
+                    .type = (*next)->type,
+                    .bytes = (*next)->payload,
+                    .why = {}};
+}
+
+std::expected<void, ring_error> process_pair::answer(std::span<const std::byte> bytes) {
+  if (auto done = answers_->append(0, bytes); !done) return done;
+  answers_->publish();
+  return {};
 }
 
 std::optional<pair_event> process_pair::read_part() {
@@ -333,6 +378,7 @@ pair_event process_pair::read_promoted(const ring_frame& frame) {
     return lost("a follower that has not the state of its worker");
   }
   phase_ = phase::working;
+  renew_questions();
   tell_known_generation();
   if (part.skipped != 0) consumed_ = part.skipped;
   return {.what = pair_event::kind::crashed,
@@ -344,8 +390,8 @@ pair_event process_pair::read_promoted(const ring_frame& frame) {
 }
 
 void process_pair::tell_known_generation() const noexcept {
-  // ORDER: relaxed: nothing else is read because of it.
-  memory_.control->known_generation.store(generation_, std::memory_order_relaxed);
+  // ORDER: release pairs with wait_until_known(): the rings of questions are new.
+  memory_.control->known_generation.store(generation_, std::memory_order_release);
   detail::wake_all(&memory_.control->known_generation);
 }
 

@@ -19,9 +19,11 @@
 /// THREADS: one at a time.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <expected>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -39,6 +41,7 @@ namespace peeper::sandbox {
 
 struct pair_event {
   enum class kind : std::uint8_t {
+    question,   ///< `type` and `bytes`: in the middle of a callback; see answer()
     part,       ///< `type` and `bytes`: of the record that is being read
     done,       ///< the record is complete; `number`: the message handled, 0 at a start
     crashed,    ///< the worker is dead; its follower is promoted and goes on
@@ -71,6 +74,9 @@ class process_pair {
   [[nodiscard]] std::expected<std::uint64_t, ring_error> send(std::uint16_t type,
                                                               std::span<const std::byte> message);
   [[nodiscard]] pair_event next(time_point deadline);
+  /// To the last question. RETURNS: too_large: nothing was answered. REQUIRES: next() gave it, and
+  /// has not been called since.
+  [[nodiscard]] std::expected<void, ring_error> answer(std::span<const std::byte> bytes);
   /// Why the worker that died last did. Whoever crashed has said so before, and that it was hung,
   /// or killed by kill_worker(), is known here: then this returns at once. Else the kernel has to
   /// say how it ended, after it has torn down its memory: waits for that, no longer than `until`.
@@ -89,11 +95,16 @@ class process_pair {
     return deaths_.all(server);
   }
   /// SIGKILL; heard of as of any other death.
+  /// THREADS: any.
   /// RETURNS: false if it is dead already, or nothing is known of it that can be believed.
   bool kill_worker() noexcept;
 
+  /// The worker is dead, and its follower not at work yet.
+  [[nodiscard]] bool is_failing_over() const noexcept { return phase_ == phase::promoting; }
   /// Both have the state. Any thread.
   [[nodiscard]] bool is_protected() const noexcept;
+  /// The worker's pidfd, the caller's own; -1 if there is none.
+  [[nodiscard]] descriptor worker_descriptor() const noexcept;
   [[nodiscard]] pid_t worker() const noexcept { return worker_pid_; }
   /// 0 if there is none, or none yet.
   [[nodiscard]] pid_t follower() const noexcept;
@@ -101,6 +112,8 @@ class process_pair {
  private:
   process_pair(shared_memory memory, const pair_options& options, ended_processes& ends);
   [[nodiscard]] std::optional<pair_event> read_part();
+  [[nodiscard]] std::optional<pair_event> read_question();
+  void renew_questions();
   [[nodiscard]] pair_event read_promoted(const ring_frame& frame);
   [[nodiscard]] bool begin_failover();
   [[nodiscard]] bool has_under_way() const noexcept {
@@ -122,6 +135,9 @@ class process_pair {
   pair_memory memory_;
   ring_producer messages_;
   ring_consumer records_;
+  pair_options options_;
+  std::optional<ring_consumer> questions_;  ///< of the worker that we know
+  std::optional<ring_producer> answers_;
   std::uint32_t generation_ = 1;
   std::uint64_t consumed_ = 0;  ///< the last message whose record has been read
   duration callback_limit_;
@@ -131,12 +147,13 @@ class process_pair {
   time_point waits_since_;            ///< first then
   time_point promoted_until_;         ///< else the follower is not to be believed
   std::optional<duration> hung_for_;  ///< that is why we have killed the worker
-  bool killed_ = false;               ///< by kill_worker()
+  std::atomic<bool> killed_{false};   ///< by kill_worker(). ORDER: seq_cst: the signal is slower
 
   // the one we wait for: the worker, or, after its death, its follower
   enum class phase : std::uint8_t { working, promoting, over } phase_ = phase::working;
   std::uint32_t number_ = 0;
   pid_t worker_pid_ = 0;
+  std::mutex kill_mutex_;  ///< guards pidfd_ against kill_worker() by another thread
   descriptor pidfd_;
   std::optional<death_watch> watch_;
   std::string why_lost_;

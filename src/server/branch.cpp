@@ -353,7 +353,7 @@ void branch::continue_coroutine(const std::function<bool()>& step) noexcept {
 void branch::finish_callback(execution& ex, message* m, runs_on where) noexcept {
   // P5. The commit point: a kill that is seen here undoes the callback, one that comes later finds
   // it committed. ORDER: acquire pairs with kill().
-  if (worker_generation_.load(std::memory_order_acquire) != ex.generation) {
+  if (worker_generation_.load(std::memory_order_acquire) != ex.generation && !ex.committed) {
     crashed(&ex, m, exit_kind::killed, false);
     return;
   }
@@ -488,7 +488,8 @@ void branch::run_hibernate() noexcept {
     thrown = std::current_exception();
   }
   // ORDER: acquire pairs with kill(): P5.
-  if (!thrown && worker_generation_.load(std::memory_order_acquire) == ex.generation) {
+  if (!thrown &&
+      (ex.committed || worker_generation_.load(std::memory_order_acquire) == ex.generation)) {
     commit_companions();
     ex.publish();
     return;
@@ -508,6 +509,11 @@ void branch::run_hibernate() noexcept {
 
 void branch::system_worker_failed(std::uint32_t generation, const exit_reason& reason) noexcept {
   if (generation == running_generation_ && phase_ == phase::running) kill_worker(reason, true);
+}
+
+void branch::system_look_at_worker() noexcept {
+  if (phase_ != phase::running || !elsewhere_) return;
+  if (const auto reason = elsewhere_->look()) kill_worker(*reason);
 }
 
 void branch::run_timeout() noexcept {
@@ -533,7 +539,9 @@ void branch::crashed(execution* ex, message* m, const exit_reason& reason,
   // CRASH: (a kill from here on) this worker is over anyway: it is one crash, not two.
   reached("rolled_back");
   log_crash(m, reason);
-  const bool ends = m != nullptr && set_aside(m, reason);
+  const bool innocent = ex != nullptr && ex->innocent;
+  if (innocent) queue_push_front(m);
+  const bool ends = m != nullptr && !innocent && set_aside(m, reason);
   if (terminate) run_terminate(reason);
   if (ends) {
     end(reason);
@@ -676,6 +684,11 @@ void branch::restart(exit_reason reason) noexcept {
     // CRASH: (a kill from here on) the next worker is dead before it has begun; the one after it
     // starts in its place.
     reached("restarting");
+    if (elsewhere_ && elsewhere_->lost()) {
+      log_error("server '{}' ends: {}", display_name(), elsewhere_->lost()->to_string());
+      end(*elsewhere_->lost());
+      return;
+    }
     try {
       more().last_crash = reason;  // also for who hears of the end
     } catch (const std::bad_alloc&) {
@@ -729,6 +742,7 @@ bool branch::kill(pid which) noexcept {
     case process_role::server:
       // The whole of it: it ends, nobody restarts it.
       if (which.generation() != first_generation_) return false;
+      if (elsewhere_) elsewhere_->kill();
       return push_or_release(new system_notice<killed_notice>{message_kind::urgent, {which}});
   }
   // Made before the deed: the deed cannot be taken back.
@@ -740,6 +754,7 @@ bool branch::kill(pid which) noexcept {
     notice->type->release(notice);
     return false;
   }
+  if (elsewhere_ && which.role() != process_role::keeper) elsewhere_->kill();
   return push_or_release(notice);
 }
 
@@ -856,6 +871,7 @@ void branch::end(const exit_reason& reason) noexcept {
   notify_watchers(server_pid(), reason);
   notify_links(reason);
   state_destroy();
+  if (elsewhere_) elsewhere_->close();
   runtime_->child_ended(*this);
   if (limit_) {
     const std::lock_guard lock{limit_->mutex};
@@ -937,6 +953,7 @@ bool branch::call(message& m, request& r, bool patient) noexcept {
     m.type->release(&m);
     return true;
   };
+  if (the_program != nullptr) return the_program->call(*this, m, r);
   const time_point deadline = m.deadline;  // `m` may be re-used by a replay once it is answered
   execution* outer = running_here;
   branch* caller = outer == nullptr ? nullptr : outer->self;
@@ -991,6 +1008,10 @@ bool branch::call(message& m, request& r, bool patient) noexcept {
 }
 
 void branch::ask(message& m) noexcept {
+  if (the_program != nullptr) {  // it cannot be answered later than in this callback
+    static_cast<void>(the_program->call(*this, m, m.type->cross->request_of(m)));
+    return;
+  }
   if (limit_ || locked_) {
     if (const auto place = reserve_place(m.deadline, m); !place) {
       m.type->fail(m, call_error{place.error() == place_error::gone ? call_errc::noproc

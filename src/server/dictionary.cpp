@@ -22,8 +22,27 @@ void dictionary_store::rollback() noexcept {
   for (const auto& keys : types_) keys->rollback();
 }
 
-dictionary_store& current_dictionary() {
-  branch& b = require_current("dictionary");
+namespace {
+
+std::vector<dictionary_change::again>& changes_known() {
+  static std::vector<dictionary_change::again> all;
+  return all;
+}
+
+}  // namespace
+
+dictionary_change::dictionary_change(again function)
+    : number_{static_cast<std::uint32_t>(changes_known().size())} {
+  changes_known().push_back(function);
+}
+
+dictionary_change::again dictionary_change::find(std::uint32_t number) noexcept {
+  return number < changes_known().size() ? changes_known()[number] : nullptr;
+}
+
+dictionary_store& current_dictionary() { return dictionary_of(require_current("dictionary")); }
+
+dictionary_store& dictionary_of(branch& b) {
   branch_extras& extras = b.more();
   if (!extras.dictionary) extras.dictionary = std::make_unique<dictionary_store>();
   return *extras.dictionary;

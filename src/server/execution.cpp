@@ -100,15 +100,19 @@ void execution::discard() noexcept {
   }
 }
 
-void execution::flush_to(process& target, const message* last) noexcept {
-  message** link = &staged_;
-  while (message* m = *link) {
-    if (m->target != &target) {
-      link = &m->next;
-      continue;
-    }
+message* execution::take_next_for(const process& target) noexcept {
+  for (message** link = &staged_; *link != nullptr; link = &(*link)->next) {
+    message* const m = *link;
+    if (m->target != &target) continue;
     *link = m->next;
     if (staged_end_ == &m->next) staged_end_ = link;
+    return m;
+  }
+  return nullptr;
+}
+
+void execution::flush_to(process& target, const message* last) noexcept {
+  while (message* m = take_next_for(target)) {
     const bool was_last = m == last;
     const bool held = std::exchange(m->holds_target, false);
     m->target = nullptr;

@@ -24,21 +24,35 @@ branch& require_current(const char* what) {
 std::uint64_t start_timer(branch& target, duration after, message* m, duration period,
                           message* (*copy)(message&)) {
   std::unique_ptr<message, message_deleter> owned{m};
-  timer_service& timers = target.runtime().timers();
-  const std::uint64_t id = timers.new_id();
-  at_commit([server = process_ptr<branch>{&target}, id, after, period, copy,
+  if (the_program != nullptr) {
+    const std::uint64_t id = the_program->new_id();
+    the_program->stage_timer(id, target.server_pid(), after, owned.release(), period);
+    return id;
+  }
+  const std::uint64_t id = target.runtime().timers().new_id();
+  start_timer(id, target, after, owned.release(), period, copy);
+  return id;
+}
+
+void start_timer(std::uint64_t timer, branch& target, duration after, message* m, duration period,
+                 message* (*copy)(message&)) {
+  std::unique_ptr<message, message_deleter> owned{m};
+  at_commit([server = process_ptr<branch>{&target}, timer, after, period, copy,
              owned = std::move(owned)]() mutable {
     server->mark_timers_used();
     if (server->closed()) return;
     runtime_core& rt = server->runtime();
-    rt.timers().start(id, *server, deadline_after(rt.env().now(), after), owned.release(), period,
-                      copy);
+    rt.timers().start(timer, *server, deadline_after(rt.env().now(), after), owned.release(),
+                      period, copy);
   });
-  return id;
 }
 
 bool cancel_timer(branch& target, std::uint64_t id) {
   bool was_pending = true;
+  if (the_program != nullptr) {
+    the_program->stage_cancel(id);
+    return was_pending;
+  }
   if (current_execution() == nullptr) return target.runtime().timers().cancel(id);
   at_commit([server = process_ptr<branch>{&target}, id] {
     std::ignore = server->runtime().timers().cancel(id);
@@ -48,9 +62,20 @@ bool cancel_timer(branch& target, std::uint64_t id) {
 
 std::uint64_t start_monitor(branch* target, pid watched) {
   static std::atomic<std::uint64_t> next{1};
-  branch& self = require_current("monitor");
+  std::ignore = require_current("monitor").server_pid();
+  if (the_program != nullptr) {
+    const std::uint64_t id = the_program->new_id();
+    the_program->stage_monitor(id, watched);
+    return id;
+  }
   // ORDER: relaxed: only uniqueness matters.
   const std::uint64_t id = next.fetch_add(1, std::memory_order_relaxed);
+  start_monitor(id, target, watched);
+  return id;
+}
+
+void start_monitor(std::uint64_t id, branch* target, pid watched) {
+  branch& self = require_current("monitor");
   at_commit(
       [watcher = process_ptr<branch>{&self}, server = process_ptr<branch>{target}, watched, id] {
         watcher->start_watching(id, watched);
@@ -60,12 +85,15 @@ std::uint64_t start_monitor(branch* target, pid watched) {
           watcher->deliver(down{monitor_id{id}, watched, exit_kind::noproc});
         }
       });
-  return id;
 }
 
 void stop_monitor(std::uint64_t id) noexcept {
   branch* self = current_branch();
   if (self == nullptr) return;
+  if (the_program != nullptr) {
+    the_program->stage_demonitor(id);
+    return;
+  }
   at_commit([watcher = process_ptr<branch>{self}, id] {
     const auto watched = watcher->stop_watching(id);
     if (!watched) return;
@@ -75,9 +103,22 @@ void stop_monitor(std::uint64_t id) noexcept {
   });
 }
 
+process_ptr<branch> find_server_here(const std::string& name, const std::type_info& server,
+                                     bool& same_class) {
+  const branch& self = require_current("whereis");
+  if (the_program != nullptr) return the_program->find(name, server, same_class);
+  auto found = self.runtime().find_name(name);
+  same_class = !found || found->server_type() == server;
+  return found;
+}
+
 void change_link(branch* target, bool linked) {
   branch& self = require_current(linked ? "link" : "unlink");
   if (target == nullptr) return;
+  if (the_program != nullptr) {
+    the_program->stage_link(target->server_pid(), linked);
+    return;
+  }
   at_commit([a = process_ptr<branch>{&self}, b = process_ptr<branch>{target}, linked] {
     linked ? branch::link(*a, *b) : branch::unlink(*a, *b);
   });
@@ -98,16 +139,25 @@ std::uint64_t restart_count() { return detail::require_current("restart_count").
 exit_reason last_crash() { return detail::require_current("last_crash").last_crash(); }
 
 monitor_id monitor(pid target) {
+  if (detail::the_program != nullptr) return {detail::start_monitor(nullptr, target)};
   const auto p = detail::find_process(target);
   return {detail::start_monitor(static_cast<detail::branch*>(p.get()), target)};
 }
 
 void trap_exit(bool on) {
   detail::branch& self = detail::require_current("trap_exit");
+  if (detail::the_program != nullptr) {
+    detail::the_program->stage_trap(on);
+    return;
+  }
   detail::at_commit([b = detail::process_ptr<detail::branch>{&self}, on] { b->trap_exits(on); });
 }
 
 void exit(pid target, exit_reason reason) {
+  if (detail::the_program != nullptr) {
+    detail::the_program->stage_exit(target, reason);
+    return;
+  }
   detail::at_commit([target, from = self_pid(), reason = std::move(reason)] {
     const auto p = detail::find_process(target);
     if (!p) return;

@@ -248,7 +248,8 @@ std::expected<void, exit_reason> branch::system_edit(const std::function<void()>
     }
   }
   // ORDER: acquire pairs with kill(): P5.
-  if (!failed && worker_generation_.load(std::memory_order_acquire) != ex.generation) {
+  if (!failed && worker_generation_.load(std::memory_order_acquire) != ex.generation &&
+      !ex.committed) {
     failure = exit_kind::killed;
     failed = true;
   }

@@ -30,6 +30,7 @@
 
 #include <boost/intrusive/list_hook.hpp>
 
+#include <peeper/detail/elsewhere.hpp>
 #include <peeper/detail/execution.hpp>
 #include <peeper/detail/process.hpp>
 #include <peeper/detail/request.hpp>
@@ -194,6 +195,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   void system_restart_now() noexcept;
   void system_timeout_tick() noexcept;
   void system_worker_failed(std::uint32_t generation, const exit_reason& reason) noexcept;
+  void system_look_at_worker() noexcept;
   [[nodiscard]] statistics system_statistics() const noexcept;
   /// All but the state's text.
   [[nodiscard]] peeper::status system_status() const;
@@ -250,11 +252,19 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   /// The first thing that an ending server does.
   virtual void before_end(const exit_reason& /*reason*/) noexcept {}
 
+  /// Where its callbacks run, if not here; else null.
+  [[nodiscard]] worker_process* elsewhere() const noexcept { return elsewhere_.get(); }
+  /// REQUIRES: nobody knows it yet.
+  void run_elsewhere(std::unique_ptr<worker_process> where) noexcept {
+    elsewhere_ = std::move(where);
+  }
+
   [[nodiscard]] bool listened() const noexcept { return listened_; }
   void listened(bool on) noexcept { listened_ = on; }
 
  private:
   friend class runtime_core;
+  friend struct elsewhere_access;
 
   // --- the loop
   [[nodiscard]] bool blocked() const noexcept {
@@ -311,6 +321,7 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   // constant after construction
   std::shared_ptr<const branch_options> options_;
   std::unique_ptr<mailbox_limit> limit_;
+  std::unique_ptr<worker_process> elsewhere_;
   std::atomic<child_place*> place_{nullptr};  ///< owned
 
   // any thread

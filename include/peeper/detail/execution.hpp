@@ -38,6 +38,8 @@ struct execution {
   message* current;            ///< null in init, terminate and edits
   std::uint32_t generation;    ///< P5: the worker that runs this; fenced at commit
   bool mutating = false;       ///< the state has been lent for writing
+  bool innocent = false;       ///< its worker died before it had begun: to be run again
+  bool committed = false;      ///< already, by its worker's OS process: no kill can undo it
   std::uint32_t depth = 0;     ///< how many callbacks are below on this stack
   execution* outer = nullptr;  ///< the callback below on this stack
   next_step next;
@@ -57,13 +59,22 @@ struct execution {
   /// Lets go, now and in order, what was staged for `target` up to and including `last` (all of
   /// it for null): an awaited call takes what was queued before it along (P6).
   void flush_to(process& target, const message* last) noexcept;
+  /// The first of what flush_to() would let go, which is the caller's now. RETURNS: null: no more.
+  [[nodiscard]] message* take_next_for(const process& target) noexcept;
   /// At commit: everything leaves, in order.
   void publish() noexcept {
     if (staged_ != nullptr) publish_staged();
   }
   /// P2: it never happened.
   void discard() noexcept;
-  /// Moves what is staged (a coroutine changes its stack).
+  /// The first of what is staged; each says what comes next. For a worker's OS process, which sends
+  /// it to the program.
+  [[nodiscard]] message* staged() const noexcept { return staged_; }
+  /// As staged(), but the list is the caller's now.
+  [[nodiscard]] message* take_staged() noexcept {
+    staged_end_ = &staged_;
+    return std::exchange(staged_, nullptr);
+  }
   [[nodiscard]] bool empty() const noexcept { return staged_ == nullptr; }
 
  private:

@@ -19,6 +19,7 @@ class process;
 class branch;
 struct execution;
 struct message;
+struct numbered_crossing;
 
 enum class message_kind : std::uint8_t {
   call,
@@ -55,6 +56,8 @@ struct message_type {
   bool answers_later = false;
   /// The handler is a coroutine: its execution must outlive the stack.
   bool coroutine = false;
+  /// How it goes to a server in another OS process. Null: it cannot.
+  const numbered_crossing* cross = nullptr;
 };
 
 struct message {

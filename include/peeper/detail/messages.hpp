@@ -7,12 +7,24 @@
 #include <type_traits>
 #include <utility>
 
+#include <peeper/detail/crossing.hpp>
 #include <peeper/detail/handlers.hpp>
 #include <peeper/server.hpp>
 #include <peeper/table/types.hpp>
 
 namespace peeper::detail {
 
+template <class Message>
+inline const numbered_crossing crossing_of{Message::make_crossing()};
+/// Null where S says nothing of it.
+template <class S, class Message>
+consteval const numbered_crossing* cross_of() {
+  if constexpr (isolatable<S>) {
+    return &crossing_of<Message>;
+  } else {
+    return nullptr;
+  }
+}
 // --- casts, infos, continuations: nobody waits ---------------------------------------------------
 
 /// `Stored`: M, or, where one payload serves many messages, std::shared_ptr<const M>.
@@ -22,17 +34,36 @@ class one_way final : public message, public pooled<one_way<S, M, Probe, Kind, S
   explicit one_way(Stored payload) noexcept(std::is_nothrow_move_constructible_v<Stored>)
       : message{type_object}, payload_{std::move(payload)} {}
 
+  static crossing make_crossing() {
+    explain_crossing<S, M>();
+    return {.server = &typeid(S),
+            .write =
+                [](message& m, cbor_writer& scratch) {
+                  return to_bytes<M>(std::as_const(of(m)).shown(), scratch);
+                },
+            .read = [](std::span<const std::byte> bytes) -> message* {
+              return new one_way<S, M, Probe, Kind>{from_bytes<M>(bytes)};
+            }};
+  }
+
  private:
   using form = typename handler_form<Probe, S, M>::form;
   using argument = std::conditional_t<handler_form<Probe, S, M>::intact, const M&, M&&>;
 
   static one_way& of(message& m) noexcept { return static_cast<one_way&>(m); }
+  /// RETURNS: false if its monitor is over. (In a worker's OS process: the program has looked.)
+  static bool stop_watching(branch& watcher, std::uint64_t id) noexcept {
+    return the_program != nullptr || watcher.stop_watching(id);
+  }
 
   [[gnu::hot]] static void run(process& self, message& m) {
     auto& cell = static_cast<server_cell<S>&>(static_cast<branch&>(self));
     if constexpr (std::same_as<M, down>) {
       // A monitor that was taken back meanwhile: flushed (OTP's demonitor with flush).
-      if (m.attempts == 0 && !cell.stop_watching(of(m).payload_.id.value)) return;
+      if (m.attempts == 0 && !stop_watching(cell, of(m).payload_.id.value)) return;
+    }
+    if constexpr (isolatable<S>) {
+      if (cell.handled_elsewhere(m)) return;
     }
     cell.template with_state<form::access>([&](S& worker, state_of<S>& kept) {
       using returned = decltype(form::invoke(worker, of(m).payload(), kept));
@@ -82,8 +113,19 @@ class one_way final : public message, public pooled<one_way<S, M, Probe, Kind, S
     }
   }
 
+  [[nodiscard]] const M& shown() const noexcept {
+    if constexpr (std::same_as<Stored, M>) {
+      return payload_;
+    } else {
+      return *payload_;
+    }
+  }
+
   static constexpr bool coroutine = is_task<decltype(form::invoke(
       std::declval<S&>(), std::declval<argument>(), std::declval<state_of<S>&>()))>;
+  static_assert(!isolatable<S> || !coroutine,
+                "peeper: a handler of an isolatable server class cannot be a coroutine: use call() "
+                "and wait, or take a from<R> and answer later");
   static constexpr message_type type_object{.kind = Kind,
                                             .intact_after_crash = handler_form<Probe, S, M>::intact,
                                             .name = &type_name_of<M>,
@@ -91,7 +133,8 @@ class one_way final : public message, public pooled<one_way<S, M, Probe, Kind, S
                                             .release = &release_it,
                                             .fail = nullptr,
                                             .revive = &revive_it,
-                                            .coroutine = coroutine};
+                                            .coroutine = coroutine,
+                                            .cross = cross_of<S, one_way>()};
   Stored payload_;
 };
 
@@ -165,6 +208,26 @@ class call_message final : public message,
   /// Two references: the caller's and the one that travels.
   explicit call_message(M payload) : call_message{std::move(payload), 2} {}
 
+  static crossing make_crossing() {
+    explain_crossing<S, M>();
+    explain_reply_crossing<S, reply_type>();
+    crossing c{.server = &typeid(S),
+               .write = [](message& m,
+                           cbor_writer& scratch) { return to_bytes<M>(of(m).payload_, scratch); },
+               .read = [](std::span<const std::byte> bytes) -> message* {
+                 return new call_message{from_bytes<M>(bytes)};
+               },
+               .request_of = [](message& m) -> request& { return of(m); },
+               .error = [](message& m) -> const call_error* {
+                 auto& result = of(m).result();
+                 return result ? nullptr : &result.error();
+               },
+               .write_reply = &write_reply,
+               .set_reply = &set_reply};
+    if constexpr (later) c.hold = &hold;
+    return c;
+  }
+
  private:
   using handler = call_handler<S, M>;
   static constexpr bool later = handler::answers_later;
@@ -180,6 +243,9 @@ class call_message final : public message,
 
   using returned = typename handler_return<later, form, S, argument, reply_type>::type;
   using shape = typename without_task<returned>::type;
+  static_assert(!isolatable<S> || !is_task<returned>,
+                "peeper: a handler of an isolatable server class cannot be a coroutine: use call() "
+                "and wait, or take a from<R> and answer later");
 
   static returned invoke(S& worker, call_message& call, state_of<S>& kept) {
     if constexpr (later) {
@@ -204,6 +270,9 @@ class call_message final : public message,
   [[gnu::hot]] static void run(process& self, message& m) {
     auto& cell = static_cast<server_cell<S>&>(static_cast<branch&>(self));
     call_message& call = of(m);
+    if constexpr (isolatable<S>) {
+      if (cell.handled_elsewhere(m)) return;
+    }
     cell.template with_state<form::access>([&](S& worker, state_of<S>& kept) {
       if constexpr (is_task<returned>) {
         suspended_callback& waiting = cell.suspended();
@@ -245,6 +314,40 @@ class call_message final : public message,
     }
   }
 
+  // --- to and from the worker's OS process
+  static std::span<const std::byte> write_reply(message& m, cbor_writer& scratch) {
+    if constexpr (std::is_void_v<reply_type>) {
+      return {};
+    } else {
+      return to_bytes<reply_type>(*of(m).result(), scratch);
+    }
+  }
+  static void set_reply(message& m, std::span<const std::byte> bytes) {
+    if constexpr (std::is_void_v<reply_type>) {
+      if (!bytes.empty()) refuse_crossing(type_name_of<M>());
+      of(m).set_value();
+    } else {
+      of(m).set_value(from_bytes<reply_type>(bytes));
+    }
+  }
+  static std::unique_ptr<open_call> hold(message& m) {
+    struct held final : open_call {
+      explicit held(from<reply_type> f) noexcept : caller{std::move(f)} {}
+      void answer(std::span<const std::byte> bytes) override {
+        if constexpr (std::is_void_v<reply_type>) {
+          caller.reply();
+        } else {
+          caller.reply(from_bytes<reply_type>(bytes));
+        }
+      }
+      from<reply_type> caller;
+    };
+    call_message& call = of(m);
+    call.callback_begins();
+    call.request::add_ref();
+    return std::make_unique<held>(from<reply_type>{request_ptr<request_type>{&call}});
+  }
+
   static void release_one(message* m) noexcept { of(*m).request::release(); }
   static void fail_it(message& m, call_error error) noexcept {
     if constexpr (later) {
@@ -275,7 +378,8 @@ class call_message final : public message,
                                             .finish_here = later ? nullptr : &finish_it_here,
                                             .revive = &revive_it,
                                             .answers_later = later,
-                                            .coroutine = is_task<returned>};
+                                            .coroutine = is_task<returned>,
+                                            .cross = cross_of<S, call_message>()};
   M payload_;
 };
 

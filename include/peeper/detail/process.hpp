@@ -168,6 +168,12 @@ class process {
   /// The first library message, out of turn. O(queue) if there is one, else O(1).
   [[nodiscard]] message* queue_pop_system(bool urgent_only) noexcept;
 
+  /// In a worker's OS process it stands for one of the program's.
+  void stand_for(pid other) noexcept {
+    slot_ = other.slot();
+    first_generation_ = other.generation();
+  }
+
   // The order of what follows is for the cache: senders write inbox_ while the claim's holder
   // works, so what that one uses for each message is a cache line away from it on either side,
   // wherever the object lies.

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Servers whose callbacks run in an OS process of their own: the same class, the same promises,
+/// whichever way that OS process dies.
+#include <csignal>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <peeper/os_process.hpp>
+#include <peeper/peeper.hpp>
+#include <peeper/zygote.hpp>
+
+#include "sandbox/test_processes.hpp"
+
+namespace peeper::sandbox {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct get {
+  using reply = int;
+};
+struct add {
+  int by = 1;
+};
+struct where {
+  using reply = std::int64_t;
+};
+struct die {
+  using reply = int;
+  int signal = 0;  ///< 0: an exception
+};
+struct later {
+  using reply = std::string;
+};
+struct answer_now {
+  std::string text;
+};
+struct hang {
+  using reply = int;
+};
+struct tick {};
+struct wait_for_tick {};
+
+struct ask_other {
+  using reply = int;
+  std::string name;
+};
+/// Runs in the program, and is called from a worker's OS process.
+struct ledger {
+  static constexpr bool isolatable = true;
+  using state = int;
+  static int handle_call(get /*m*/, const state& n) { return n; }
+  static void handle_cast(add m, state& n) { n += m.by; }
+};
+
+struct counter {
+  static constexpr bool isolatable = true;
+  using state = int;
+  static int handle_call(get /*m*/, const state& n) { return n; }
+  static std::int64_t handle_call(where /*m*/, const state& /*n*/) { return ::getpid(); }
+  static int handle_call(const die& m, state& n) {
+    n = -1000;
+    if (m.signal == 0) throw std::runtime_error{"unlucky"};
+    ::raise(m.signal);
+    return n;
+  }
+  static int handle_call(hang /*m*/, const state& /*n*/) {
+    for (;;) ::pause();
+  }
+  void handle_call(later /*m*/, peeper::from<std::string> caller, const state& /*n*/) {
+    caller_ = std::move(caller);
+  }
+  void handle_cast(answer_now m, state& /*n*/) { caller_.reply(std::move(m.text)); }
+  static int handle_call(const ask_other& m, state& /*n*/) {
+    const auto other = peeper::whereis<ledger>(m.name);
+    if (!other) return -1;
+    other->cast(add{1});
+    const auto n = other->call(get{});
+    other->cast(add{10});
+    return n ? *n : -2;
+  }
+  static void handle_cast(add m, state& n) { n += m.by; }
+  static void handle_cast(wait_for_tick /*m*/, state& /*n*/) {
+    peeper::send_after(peeper::self<counter>(), 1ms, tick{});
+  }
+  static void handle_info(tick /*m*/, state& n) { n += 100; }
+  peeper::from<std::string> caller_;
+};
+
+TEST(isolated_server, RunsItsCallbacksInAnotherOsProcess) {
+  peeper::runtime rt;
+  auto c = peeper::start<counter>(rt, {.name = "c", .state = 41, .isolation = peeper::os_process})
+               .value();
+  EXPECT_NE(c.call(where{}).value(), ::getpid());
+  c.cast(add{1});
+  EXPECT_EQ(c.call(get{}).value(), 42);
+}
+
+TEST(isolated_server, RollsBackWhatAnExceptionLeaves) {
+  peeper::runtime rt;
+  auto c = peeper::start<counter>(rt, {.state = 7, .isolation = peeper::os_process}).value();
+  const auto failed = c.call(die{0});
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().reason(), (exit_reason{exit_kind::exception, "unlucky"}));
+  EXPECT_EQ(c.call(get{}).value(), 7);
+}
+
+TEST(isolated_server, SurvivesASegmentationFault) {
+  peeper::runtime rt;
+  auto c = peeper::start<counter>(rt, {.state = 7, .isolation = peeper::os_process}).value();
+  c.cast(add{1});
+  const auto before = c.call(where{}).value();
+  const auto failed = c.call(die{SIGSEGV});
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().reason().kind(), exit_kind::signalled);
+  EXPECT_THAT(std::string{failed.error().reason().detail()}, testing::HasSubstr("SIGSEGV"));
+  EXPECT_EQ(c.call(get{}).value(), 8);
+  EXPECT_NE(c.call(where{}).value(), before);
+}
+
+TEST(isolated_server, AnswersLaterThroughAFrom) {
+  peeper::runtime rt;
+  auto c = peeper::start<counter>(rt, {.state = 7, .isolation = peeper::os_process}).value();
+  auto p = c.ask(later{});
+  c.cast(answer_now{"hello"});
+  EXPECT_EQ(p.get().value(), "hello");
+}
+
+TEST(isolated_server, SendsItselfATimer) {
+  peeper::runtime rt;
+  auto c = peeper::start<counter>(rt, {.state = 7, .isolation = peeper::os_process}).value();
+  c.cast(wait_for_tick{});
+  int n = 0;
+  while (n != 107) n = c.call(get{}).value();
+  EXPECT_EQ(n, 107);
+}
+
+TEST(isolated_server, CallsAndCastsToServersOfTheProgram) {
+  peeper::runtime rt;
+  auto l = peeper::start<ledger>(rt, {.name = "ledger", .state = 5}).value();
+  auto c = peeper::start<counter>(rt, {.isolation = peeper::os_process}).value();
+  EXPECT_EQ(c.call(ask_other{"ledger"}).value(), 6);  // its cast went before its call (P6)
+  EXPECT_EQ(l.call(get{}).value(), 16);
+  EXPECT_EQ(c.call(ask_other{"nobody"}).value(), -1);
+}
+
+TEST(isolated_server, CallsAServerInAThirdOsProcess) {
+  peeper::runtime rt;
+  auto l =
+      peeper::start<ledger>(rt, {.name = "ledger", .state = 5, .isolation = peeper::os_process})
+          .value();
+  auto c = peeper::start<counter>(rt, {.isolation = peeper::os_process}).value();
+  EXPECT_EQ(c.call(ask_other{"ledger"}).value(), 6);
+  EXPECT_EQ(l.call(get{}).value(), 16);
+}
+
+TEST(isolated_server, AfterACrashItAsksAgain) {
+  peeper::runtime rt;
+  auto l = peeper::start<ledger>(rt, {.name = "ledger", .state = 5}).value();
+  auto c = peeper::start<counter>(rt, {.isolation = peeper::os_process}).value();
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(c.call(ask_other{"ledger"}).value(), 6 + 11 * i);
+    EXPECT_FALSE(c.call(die{SIGKILL}));
+  }
+}
+
+struct remember {
+  std::string key;
+  int value = 0;
+};
+struct recall {
+  using reply = int;
+  std::string key;
+};
+struct forget_and_throw {
+  std::string key;
+};
+struct diary {
+  static constexpr bool isolatable = true;
+  using state = int;
+  static void handle_cast(const remember& m, state& /*n*/) {
+    if (m.value == 0) {
+      peeper::dictionary().erase(m.key);
+    } else {
+      peeper::dictionary().put(m.key, m.value);
+    }
+  }
+  static void handle_cast(const forget_and_throw& m, state& /*n*/) {
+    peeper::dictionary().erase(m.key);
+    throw std::runtime_error{"forgot"};
+  }
+  static int handle_call(const recall& m, const state& /*n*/) {
+    return peeper::dictionary().get<int>(m.key).value_or(-1);
+  }
+  static int handle_call(const die& m, state& /*n*/) {
+    peeper::dictionary().put("in vain", 1);
+    ::raise(m.signal);
+    return 0;
+  }
+};
+
+TEST(isolated_server, KeepsItsDictionary) {
+  peeper::runtime rt;
+  auto d = peeper::start<diary>(rt, {.isolation = peeper::os_process}).value();
+  d.cast(remember{"a", 1});
+  d.cast(remember{"b", 2});
+  d.cast(remember{"a", 3});
+  d.cast(remember{"b", 0});
+  d.cast(forget_and_throw{"a"});
+  EXPECT_EQ(d.call(recall{"a"}).value(), 3);
+  EXPECT_FALSE(d.call(die{SIGSEGV}));
+  EXPECT_EQ(d.call(recall{"a"}).value(), 3);
+  EXPECT_EQ(d.call(recall{"b"}).value(), -1);
+  EXPECT_EQ(d.call(recall{"in vain"}).value(), -1);
+  EXPECT_FALSE(d.call(die{SIGSEGV}));
+  EXPECT_EQ(d.call(recall{"a"}).value(), 3);
+}
+
+/// Waits for the end of a monitored server, and counts what it hears.
+struct listener_of_ends {
+  using state = int;
+  struct watch {
+    using reply = bool;
+    peeper::pid who;
+  };
+  static bool handle_call(watch m, state& /*n*/) {
+    static_cast<void>(peeper::monitor(m.who));
+    return true;
+  }
+  static int handle_call(get /*m*/, const state& n) { return n; }
+  static void handle_info(const peeper::down& /*d*/, state& n) { ++n; }
+};
+
+TEST(isolated_server, TheDeathOfAnIdleWorkerIsHeardOf) {
+  peeper::runtime rt;
+  auto c = peeper::start<counter>(rt, {.state = 9, .isolation = peeper::os_process}).value();
+  auto l = peeper::start<listener_of_ends>(rt).value();
+  EXPECT_TRUE(l.call(listener_of_ends::watch{peeper::worker_of(c)}).value());
+  ASSERT_EQ(::kill(static_cast<pid_t>(c.call(where{}).value()), SIGKILL), 0);
+  while (l.call(get{}).value() == 0) std::this_thread::yield();
+  EXPECT_EQ(peeper::statistics_of(c).value().crashes, 1U);
+  EXPECT_EQ(c.call(get{}).value(), 9);
+}
+
+TEST(isolated_server, KillEndsACallbackThatNeverReturns) {
+  peeper::runtime rt;
+  auto c = peeper::start<counter>(rt, {.state = 9, .isolation = peeper::os_process}).value();
+  const peeper::pid worker = peeper::worker_of(c);
+  auto hanging = c.ask(hang{}, 60s);
+  while (c.call(get{}, 10ms)) {
+  }
+  EXPECT_TRUE(peeper::kill(worker));
+  const auto failed = hanging.get();
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().reason().kind(), exit_kind::killed);
+  EXPECT_EQ(c.call(get{}).value(), 9);
+}
+
+TEST(isolated_server, ACallbackThatOverrunsItsLimitIsHung) {
+  peeper::runtime rt;
+  auto c = peeper::start<counter>(
+               rt, {.state = 9, .isolation = peeper::os_process({.callback_limit = 20ms})})
+               .value();
+  const auto failed = c.call(hang{});
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().reason().kind(), exit_kind::hung);
+  EXPECT_EQ(c.call(get{}).value(), 9);
+}
+
+TEST(isolated_server, ShowsAndTakesItsState) {
+  peeper::runtime rt;
+  auto c = peeper::start<counter>(rt, {.state = 9, .isolation = peeper::os_process}).value();
+  EXPECT_EQ(peeper::inspect(c, [](const int& n) { return n; }).value(), 9);
+  EXPECT_TRUE(peeper::edit(c, [](int& n) { n = 20; }));
+  EXPECT_EQ(c.call(get{}).value(), 20);
+  EXPECT_FALSE(c.call(die{SIGABRT}));
+  EXPECT_EQ(c.call(get{}).value(), 20);
+}
+
+TEST(isolated_server, WithoutAFollowerADeathEndsItWithAReasonThatSaysSo) {
+  peeper::runtime rt;
+  auto c =
+      peeper::start<counter>(rt, {.state = 9, .isolation = peeper::os_process({.follower = false})})
+          .value();
+  EXPECT_EQ(c.call(get{}).value(), 9);
+  EXPECT_FALSE(c.call(die{SIGABRT}));
+  const auto gone = c.call(get{});
+  ASSERT_FALSE(gone);
+  while (c.alive()) std::this_thread::yield();
+}
+
+}  // namespace
+}  // namespace peeper::sandbox
