@@ -187,12 +187,21 @@ class server_cell : public branch {
   }
   void state_prepare() override {
     if constexpr (isolatable<S>) {
-      if (elsewhere() != nullptr) return elsewhere()->replace_state(encode(kept_->value()));
+      if (elsewhere() != nullptr) {  // there it is checked, and committed
+        kept_->prepare();
+        return elsewhere()->replace_state(encode(kept_->value()));
+      }
     }
     check_valid(*worker_, std::as_const(kept_->value()));
     kept_->prepare();
   }
   [[gnu::hot]] void state_commit() noexcept override {
+    if constexpr (isolatable<S>) {
+      if (elsewhere() != nullptr && !listened()) {
+        kept_.reset();
+        return;
+      }
+    }
     const bool changed = listened() ? hub().commit_state(*kept_) : kept_->commit();
     // A number or a struct of numbers is never too large; what owns memory may be.
     if constexpr (!std::is_trivially_copyable_v<state>) {
@@ -228,10 +237,17 @@ class server_cell : public branch {
   friend struct isolated_functions;
   /// What listeners hear comes from this state from now on.
   void watch_state() {
+    if constexpr (isolatable<S>) {
+      if (listeners() != nullptr && !kept_ && worker_lives() && elsewhere() != nullptr) {
+        fetch_state();
+      }
+    }
     if (listeners() != nullptr && kept_) listened(hub().watch(*kept_));
   }
 
+  /// The copy that listeners are told from is as new as can be.
   void fetch_state() {
+    if (listened()) return;
     auto copy = decode<state>(elsewhere()->state());
     if (!copy) throw bad_crossing{copy.error().text};
     kept_.emplace(std::move(*copy));

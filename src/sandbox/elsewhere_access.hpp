@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <peeper/detail/branch.hpp>
+#include <peeper/detail/companion.hpp>
 
 #include "server/branch_extras.hpp"
 
@@ -36,7 +37,11 @@ struct elsewhere_access {
     b.more().last_crash = std::move(last_crash);
   }
   static void start_worker(branch& b, bool first) { b.worker_start(first); }
-  static void destroy_worker(branch& b) noexcept { b.worker_destroy(); }
+  static void destroy_worker(branch& b, const exit_reason& reason) noexcept {
+    b.worker_destroy();
+    if (!b.more_) return;
+    for (const auto& c : b.more_->attached) c->worker_died(reason);
+  }
   static void terminate(branch& b, const exit_reason& reason) { b.worker_terminate(reason); }
   static void hibernate(branch& b) { b.worker_hibernate(); }
   static void commit(branch& b, bool state) noexcept {

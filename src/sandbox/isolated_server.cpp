@@ -68,6 +68,11 @@ class isolated_server final : public peeper::detail::worker_process {
 
   void start(bool first) override {
     if (lost_) throw *lost_;
+    if (server_->options().keep_tables != kept_tables{}) {
+      throw std::invalid_argument{
+          "peeper: keep_tables is not to be had with isolation = os_process: put the rows into the "
+          "state, as a kept_map"};
+    }
     if (!pair_) open();
     dead_.reset();
     cbor_writer out;
@@ -120,7 +125,7 @@ class isolated_server final : public peeper::detail::worker_process {
     exchange(to_worker::state, {}, {}, nullptr);
     return std::move(state_);
   }
-  void replace_state(std::span<const std::byte> state) override {
+  void replace_state(std::span<const std::byte> state) override {  // the program's copy is changed
     exchange(to_worker::replace_state, {}, state, nullptr);
   }
   std::optional<exit_reason> look() override {
@@ -181,6 +186,7 @@ class isolated_server final : public peeper::detail::worker_process {
       }
     } const at_end{this};
     head.epoch = epoch_;
+    pair_->want_deltas(type != to_worker::replace_state && class_->listened(*server_));
     write_with_head(out_, head, payload);
     const auto number = pair_->send(static_cast<std::uint16_t>(type), out_);
     if (!number) {
@@ -275,6 +281,10 @@ class isolated_server final : public peeper::detail::worker_process {
   }
   void take_part(to_hub type, std::span<const std::byte> bytes, message* m,
                  std::optional<exit_reason>& failed) {
+    if (static_cast<std::uint16_t>(type) == frame_type_delta) {
+      follow(bytes);
+      return;
+    }
     switch (type) {
       case to_hub::reply:
         if (m == nullptr || m->type->cross->set_reply == nullptr) break;
@@ -337,6 +347,15 @@ class isolated_server final : public peeper::detail::worker_process {
       throw bad_crossing{"a call that nobody waits for"};
     }
     static_cast<void>(target->send(made.release()));
+  }
+  /// Somebody listens: the program has a copy of the state, and changes it in the same way.
+  void follow(std::span<const std::byte> delta) {
+    if (delta.empty()) throw bad_crossing{"a delta that is none"};
+    const auto kind = static_cast<delta_kind>(delta.front());
+    if (kind != delta_kind::change && kind != delta_kind::whole_state) return;
+    if (!class_->follow(*server_, delta.subspan(1), kind == delta_kind::whole_state)) {
+      throw bad_crossing{"a delta that does not fit"};
+    }
   }
   void take_question(question what, std::span<const std::byte> bytes) {
     switch (what) {

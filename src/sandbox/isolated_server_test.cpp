@@ -5,6 +5,8 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -222,6 +224,41 @@ TEST(isolated_server, KeepsItsDictionary) {
   EXPECT_EQ(d.call(recall{"in vain"}).value(), -1);
   EXPECT_FALSE(d.call(die{SIGSEGV}));
   EXPECT_EQ(d.call(recall{"a"}).value(), 3);
+}
+
+struct heard {
+  std::mutex mutex;
+  std::vector<std::string> lines;
+  void add(std::string line) {
+    const std::lock_guard lock{mutex};
+    lines.push_back(std::move(line));
+  }
+};
+struct audit {
+  std::shared_ptr<heard> to;
+  void on_state_changed(const peeper::change<int>& c) const { to->add(peeper::describe(c)); }
+  void on_terminate(const peeper::end_event<int>& e) const {
+    to->add(std::string{to_string(e.reason().kind())});
+  }
+};
+
+TEST(isolated_server, TellsItsListeners) {
+  auto log = std::make_shared<heard>();
+  {
+    peeper::runtime rt;
+    auto c = peeper::start<counter>(
+                 rt, {.state = 5, .listeners = {audit{log}}, .isolation = peeper::os_process})
+                 .value();
+    c.cast(add{1});
+    EXPECT_EQ(c.call(get{}).value(), 6);
+    EXPECT_FALSE(c.call(die{SIGSEGV}));
+    c.cast(add{2});
+    EXPECT_TRUE(peeper::edit(c, [](int& n) { n = 20; }));
+    EXPECT_EQ(peeper::inspect(c, [](int n) { return n; }).value(), 20);
+    EXPECT_TRUE(peeper::stop(c));
+  }
+  EXPECT_THAT(log->lines,
+              testing::ElementsAre("5 -> 6", "signalled", "6 -> 8", "8 -> 20", "normal"));
 }
 
 /// Waits for the end of a monitored server, and counts what it hears.

@@ -57,14 +57,16 @@ struct pair_options {
 
 /// Types of frames up to this are the user's.
 inline constexpr std::uint16_t frame_type_max = 0xFEFF;
+/// A record's: for the follower, and, if it wants them, for the hub.
+inline constexpr std::uint16_t frame_type_delta = 0xFF01;
 /// A message: the worker is to exit.
 inline constexpr std::uint16_t frame_type_end = 0xFFFF;
 
 namespace detail {
 
 enum class record_part : std::uint16_t {
-  delta = 0xFF01,     ///< for the follower: what has changed
-  done = 0xFF02,      ///< done_part: the end of a record
+  delta = frame_type_delta,  ///< for the follower: what has changed
+  done = 0xFF02,             ///< done_part: the end of a record
   promoted = 0xFF03,  ///< promoted_part: the follower has become the worker; a record of its own
   gave_up = 0xFF04,   ///< the worker cannot read what the hub had sent; the last record
 };

@@ -292,9 +292,9 @@ std::optional<pair_event> process_pair::read_part() {
       return lost(fmt::format("its records are not to be believed: {}", next.error().text()));
     }
     if (!*next) return std::nullopt;
-  } while ((*next)->type == static_cast<std::uint16_t>(record_part::delta));
+  } while ((*next)->type == frame_type_delta && !deltas_wanted_);
   const ring_frame& frame = **next;
-  if (frame.type <= frame_type_max) {
+  if (frame.type <= frame_type_max || frame.type == frame_type_delta) {
     return pair_event{
         .what = pair_event::kind::part, .type = frame.type, .bytes = frame.payload, .why = {}};
   }

@@ -74,6 +74,9 @@ class process_pair {
   [[nodiscard]] std::expected<std::uint64_t, ring_error> send(std::uint16_t type,
                                                               std::span<const std::byte> message);
   [[nodiscard]] pair_event next(time_point deadline);
+  /// From now on next() gives what the replica appends for the follower, too: parts of the type
+  /// frame_type_delta. Default: not.
+  void want_deltas(bool on) noexcept { deltas_wanted_ = on; }
   /// To the last question. RETURNS: too_large: nothing was answered. REQUIRES: next() gave it, and
   /// has not been called since.
   [[nodiscard]] std::expected<void, ring_error> answer(std::span<const std::byte> bytes);
@@ -140,6 +143,7 @@ class process_pair {
   std::optional<ring_producer> answers_;
   std::uint32_t generation_ = 1;
   std::uint64_t consumed_ = 0;  ///< the last message whose record has been read
+  bool deltas_wanted_ = false;
   duration callback_limit_;
   duration grace_;
   time_point look_for_hang_at_ = time_point::min();

@@ -155,7 +155,7 @@ class server_replica final : public replica, public peeper::detail::program_link
     switch (static_cast<to_worker>(type)) {
       case to_worker::start: start_worker(bytes); break;
       case to_worker::end_worker:
-        callback(nullptr, [this] { elsewhere_access::destroy_worker(*cell_); });
+        callback(nullptr, [this] { elsewhere_access::destroy_worker(*cell_, exit_kind::killed); });
         break;
       case to_worker::handle: run(head, bytes); break;
       case to_worker::terminate: {
@@ -172,11 +172,7 @@ class server_replica final : public replica, public peeper::detail::program_link
         callback(nullptr, [this] { add(to_hub::state, class_->encode_state(*cell_)); });
         break;
       case to_worker::replace_state:
-        callback(nullptr, [&] {
-          if (!class_->assign_state(*cell_, bytes)) throw std::runtime_error{"no such state"};
-          class_->record_deltas(*cell_);
-          whole_state_ = true;
-        });
+        callback(nullptr, [&] { class_->replace_state(*cell_, bytes); });
         break;
     }
     write_record();
@@ -446,7 +442,7 @@ class server_replica final : public replica, public peeper::detail::program_link
                                 static_cast<std::uint32_t>(generation));
     elsewhere_access::now_running(*cell_, restarts, last_crash);
     // The one before it: of a worker that died, a copy.
-    callback(nullptr, [this] { elsewhere_access::destroy_worker(*cell_); });
+    callback(nullptr, [this] { elsewhere_access::destroy_worker(*cell_, exit_kind::killed); });
     frames_.clear();
     open_.clear();
     first = first || !class_->has_state(*cell_);

@@ -69,6 +69,12 @@ struct isolated_class {
   bool (*apply_delta)(branch& b, std::span<const std::byte> delta);
   std::vector<std::byte> (*encode_state)(branch& b);
   bool (*assign_state)(branch& b, std::span<const std::byte> state);
+  /// As part of the running callback: checked by valid(). Throws what that throws, bad_crossing.
+  void (*replace_state)(branch& b, std::span<const std::byte> state);
+  // in the program, for its listeners
+  bool (*listened)(branch& b);
+  /// Part of the running callback: what it has changed, or the whole state.
+  bool (*follow)(branch& b, std::span<const std::byte> what, bool whole);
   bool (*has_state)(branch& b);
 };
 

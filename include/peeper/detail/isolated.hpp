@@ -107,6 +107,44 @@ struct isolated_functions {
     return true;
   }
   template <class S>
+  static void replace_state(branch& b, std::span<const std::byte> bytes) {
+    auto made = decode<state_of<S>>(bytes);
+    if (!made) throw bad_crossing{made.error().text};
+    server_cell<S>& c = cell<S>(b);
+    c.template with_state<state_access::write>(
+        [&](S& /*worker*/, state_of<S>& now) { now = std::move(*made); });
+    c.template state_ready<state_access::write>();
+  }
+  template <class S>
+  static bool listened(branch& b) {
+    return cell<S>(b).listeners() != nullptr;
+  }
+  template <class S>
+  static bool follow(branch& b, std::span<const std::byte> bytes, bool whole) {
+    server_cell<S>& c = cell<S>(b);
+    if (whole) {
+      // The first: listeners hear of what changes from here on. Else it is a change like others.
+      if (!c.kept_) {
+        if (!assign_state<S>(b, bytes)) return false;
+        c.watch_state();
+        return true;
+      }
+      auto made = decode<state_of<S>>(bytes);
+      if (!made) return false;
+      branch::lend_state();
+      c.kept_->begin();
+      c.kept_->value() = std::move(*made);
+    } else {
+      if (!c.kept_) return true;
+      branch::lend_state();
+      c.kept_->begin();
+      cbor_reader in{bytes};
+      if (!apply_operations(in, c.kept_->value())) return false;
+    }
+    c.kept_->prepare();
+    return true;
+  }
+  template <class S>
   static bool has_state(branch& b) {
     return cell<S>(b).kept_.has_value();
   }
@@ -120,6 +158,9 @@ inline constexpr isolated_class isolated_class_of{
     .apply_delta = &isolated_functions::apply<S>,
     .encode_state = &isolated_functions::encode_state<S>,
     .assign_state = &isolated_functions::assign_state<S>,
+    .replace_state = &isolated_functions::replace_state<S>,
+    .listened = &isolated_functions::listened<S>,
+    .follow = &isolated_functions::follow<S>,
     .has_state = &isolated_functions::has_state<S>};
 
 }  // namespace peeper::detail
