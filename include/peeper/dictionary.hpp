@@ -198,7 +198,7 @@ class dictionary_change {
  public:
   /// RETURNS: false after an error.
   using again = bool (*)(dictionary_store&, cbor_reader&);
-  explicit dictionary_change(again function);
+  explicit dictionary_change(again function) noexcept;
   [[nodiscard]] std::uint32_t number() const noexcept { return number_; }
   /// RETURNS: null if there is none of that number.
   [[nodiscard]] static again find(std::uint32_t number) noexcept;

@@ -61,7 +61,7 @@ class interval_source final : public message {
     return new one_way<S, M, handle_info_probe, message_kind::info, std::shared_ptr<const M>>{
         static_cast<interval_source&>(m).payload_};
   }
-  static crossing make_crossing() {
+  static crossing make_crossing() noexcept {
     explain_crossing<S, M>();
     return {.server = &typeid(S),
             .write =

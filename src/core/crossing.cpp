@@ -16,7 +16,7 @@ std::vector<const crossing*>& registry() {
 
 }  // namespace
 
-crossing_number register_crossing(const crossing& c) {
+crossing_number register_crossing(const crossing& c) noexcept {
   registry().push_back(&c);
   return static_cast<crossing_number>(registry().size() - 1);
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 
 #include <fmt/format.h>
@@ -67,7 +68,7 @@ class isolated_server final : public peeper::detail::worker_process {
       : server_{&server}, class_{&of}, set_up_{std::move(set_up)}, options_{options} {}
 
   void start(bool first) override {
-    if (lost_) throw *lost_;
+    if (lost_) throw exit_reason{*lost_};
     if (server_->options().keep_tables != kept_tables{}) {
       throw std::invalid_argument{
           "peeper: keep_tables is not to be had with isolation = os_process: put the rows into the "
@@ -98,7 +99,7 @@ class isolated_server final : public peeper::detail::worker_process {
   void handle(message& m) override {
     if (dead_) {
       running_here->innocent = true;
-      throw *dead_;
+      throw exit_reason{*dead_};
     }
     const auto* const cross = m.type->cross;
     to_worker_head head{.epoch = 0,
@@ -206,7 +207,7 @@ class isolated_server final : public peeper::detail::worker_process {
           break;
         case pair_event::kind::done:
           if (e.number != *number) break;  // one that was sent to a worker that is dead
-          if (failed) throw *failed;
+          if (failed) throw exit_reason{*failed};
           keep_open();
           running_here->committed = true;
           return;
@@ -346,7 +347,7 @@ class isolated_server final : public peeper::detail::worker_process {
     if (made->type->kind == peeper::detail::message_kind::call) {
       throw bad_crossing{"a call that nobody waits for"};
     }
-    static_cast<void>(target->send(made.release()));
+    std::ignore = target->send(made.release());
   }
   /// Somebody listens: the program has a copy of the state, and changes it in the same way.
   void follow(std::span<const std::byte> delta) {

@@ -19,6 +19,7 @@
 #include "core/runtime_core.hpp"
 #include "core/scheduler.hpp"
 #include "sandbox/elsewhere_access.hpp"
+#include "sandbox/frame_list.hpp"
 #include "sandbox/server_wire.hpp"
 #include "server/current.hpp"
 
@@ -44,12 +45,6 @@ class no_scheduler final : public peeper::detail::scheduler {
   void announce() noexcept override {}
   bool may_run_on_caller() noexcept override { return false; }
   void stop() noexcept override {}
-};
-
-/// A frame that waits for its record.
-struct frame {
-  std::uint16_t type;
-  std::vector<std::byte> bytes;
 };
 
 /// An effect that happens in the program: staged like any other (P2), as the frame that says it.
@@ -261,8 +256,7 @@ class server_replica final : public replica, public peeper::detail::program_link
     return true;
   }
   void note_dictionary(std::uint32_t change, std::span<const std::byte> what) override {
-    std::vector<std::byte>& note = dictionary_notes_.emplace_back();
-    write_with_head(note, change, what);
+    dictionary_notes_.add(0, std::as_bytes(std::span{&change, 1}), what);
   }
   peeper::detail::process_ptr<branch> find(const std::string& name, const std::type_info& server,
                                            bool& same_class) override {
@@ -285,11 +279,12 @@ class server_replica final : public replica, public peeper::detail::program_link
 
  private:
   // --- frames
-  void add(to_hub type, std::vector<std::byte> bytes) {
-    frames_.push_back({static_cast<std::uint16_t>(type), std::move(bytes)});
-  }
   void add(to_hub type, std::span<const std::byte> bytes) {
-    add(type, std::vector<std::byte>{bytes.begin(), bytes.end()});
+    frames_.add(static_cast<std::uint16_t>(type), bytes);
+  }
+  template <class Head>
+  void add(to_hub type, const Head& head, std::span<const std::byte> payload) {
+    frames_.add(static_cast<std::uint16_t>(type), std::as_bytes(std::span{&head, 1}), payload);
   }
   template <class Write>
   void stage(effect_kind kind, std::size_t parts, Write write) {
@@ -300,23 +295,22 @@ class server_replica final : public replica, public peeper::detail::program_link
     write(scratch_);
     ex.stage(new effect_frame{scratch_.view()});
   }
-  std::vector<std::byte> sent(message& m, const branch& target) {
-    const numbered_crossing& cross = crossing_of(m);
-    const send_head head{.target = target.server_pid().raw(),
-                         .crossing = cross.number,
-                         .unused = 0,
-                         .deadline = m.deadline.time_since_epoch().count()};
-    std::vector<std::byte> bytes;
-    write_with_head(bytes, head, cross.write(m, scratch_));
-    return bytes;
+  static send_head head_of(const message& m, const branch& target) {
+    return {.target = target.server_pid().raw(),
+            .crossing = crossing_of(m).number,
+            .unused = 0,
+            .deadline = m.deadline.time_since_epoch().count()};
   }
-  void add_sent(message& m) { add(to_hub::send, sent(m, static_cast<branch&>(*m.target))); }
+  void add_sent(message& m) {
+    add(to_hub::send, head_of(m, static_cast<branch&>(*m.target)),
+        crossing_of(m).write(m, scratch_));
+  }
   /// RETURNS: what a call is answered.
   std::span<const std::byte> tell_sent(question what, message& m, const branch& target) {
-    const auto bytes = sent(m, target);
+    write_with_head(question_, head_of(m, target), crossing_of(m).write(m, scratch_));
     const auto type = static_cast<std::uint16_t>(what);
-    if (what == question::call) return record_->ask(type, bytes);
-    record_->tell(type, bytes);
+    if (what == question::call) return record_->ask(type, question_);
+    record_->tell(type, question_);
     return {};
   }
   void add_next(const peeper::detail::next_step& next) {
@@ -332,19 +326,20 @@ class server_replica final : public replica, public peeper::detail::program_link
       out.natural(cross.number);
       out.bytes(cross.write(*next.continuation, scratch_));
     }
-    add(to_hub::next, std::move(out).take());
+    add(to_hub::next, out.view());
   }
   void write_record() {
-    for (const frame& f : frames_) record_->append(f.type, f.bytes);
+    frames_.for_each([this](std::uint16_t type, std::span<const std::byte> bytes) {
+      record_->append(type, bytes);
+    });
     frames_.clear();
-    for (const auto& d : deltas_) record_->append_delta(d);
+    deltas_.for_each([this](std::uint16_t /*type*/, std::span<const std::byte> bytes) {
+      record_->append_delta(bytes);
+    });
     deltas_.clear();
   }
   void add_delta(delta_kind kind, std::span<const std::byte> bytes) {
-    std::vector<std::byte>& d = deltas_.emplace_back();
-    d.reserve(1 + bytes.size());
-    d.push_back(static_cast<std::byte>(kind));
-    d.insert(d.end(), bytes.begin(), bytes.end());
+    deltas_.add(frame_type_delta, std::as_bytes(std::span{&kind, 1}), bytes);
   }
 
   // --- callbacks
@@ -369,7 +364,7 @@ class server_replica final : public replica, public peeper::detail::program_link
       elsewhere_access::rollback(*cell_, ex.mutating);
       cbor_writer out;
       peeper::detail::write_reason(out, reason);
-      add(to_hub::failed, std::move(out).take());
+      add(to_hub::failed, out.view());
       return false;
     }
     elsewhere_access::commit(*cell_, ex.mutating);
@@ -381,7 +376,9 @@ class server_replica final : public replica, public peeper::detail::program_link
     if (std::exchange(whole_state_, false)) {
       add_delta(delta_kind::whole_state, class_->encode_state(*cell_));
     }
-    for (const auto& note : dictionary_notes_) add_delta(delta_kind::dictionary, note);
+    dictionary_notes_.for_each([this](std::uint16_t /*type*/, std::span<const std::byte> note) {
+      add_delta(delta_kind::dictionary, note);
+    });
     dictionary_notes_.clear();
     release_staged(ex);
     return true;
@@ -398,7 +395,7 @@ class server_replica final : public replica, public peeper::detail::program_link
   }
   void add_staged(message& m) {
     if (m.type == &effect_frame::type_object) {
-      add(to_hub::effect, std::span<const std::byte>{static_cast<effect_frame&>(m).bytes});
+      add(to_hub::effect, static_cast<effect_frame&>(m).bytes);
     } else if (m.type->kind != message_kind::effect) {
       add_sent(m);
     }
@@ -458,7 +455,7 @@ class server_replica final : public replica, public peeper::detail::program_link
   void add_failure() {
     cbor_writer out;
     peeper::detail::write_reason(out, exit_reason::from_exception(std::current_exception()));
-    add(to_hub::failed, std::move(out).take());
+    add(to_hub::failed, out.view());
   }
   void make_cell(std::span<const std::byte> set_up) {
     cbor_reader in{set_up};
@@ -539,13 +536,10 @@ class server_replica final : public replica, public peeper::detail::program_link
   void answered(answer_to& a) noexcept {
     const crossing& cross = *a.call->type->cross;
     request& r = cross.request_of(*a.call);
-    std::vector<std::byte> bytes;
     if (cross.error(*a.call) != nullptr) {
-      write_with_head(bytes, a.number, {});
-      add(to_hub::dropped, std::move(bytes));
+      add(to_hub::dropped, a.number, {});
     } else {
-      write_with_head(bytes, a.number, cross.write_reply(*a.call, scratch_));
-      add(to_hub::answer, std::move(bytes));
+      add(to_hub::answer, a.number, cross.write_reply(*a.call, scratch_));
     }
     open_.erase(a.number);
     r.release();
@@ -557,11 +551,12 @@ class server_replica final : public replica, public peeper::detail::program_link
   std::uint32_t epoch_ = 0;
   std::uint64_t next_id_ = 0;
   bool whole_state_ = false;  ///< the follower is to take over all of it
-  std::vector<frame> frames_;
-  std::vector<std::vector<std::byte>> deltas_;
-  std::vector<std::vector<std::byte>> dictionary_notes_;  ///< of the running callback
+  frame_list frames_;
+  frame_list deltas_;
+  frame_list dictionary_notes_;  ///< of the running callback
   record_writer* record_ = nullptr;
   cbor_writer scratch_;
+  std::vector<std::byte> question_;
   std::map<std::uint64_t, std::unique_ptr<answer_to>> open_;
   std::map<std::uint64_t, peeper::detail::process_ptr<branch>> distant_;  ///< by pid
 };

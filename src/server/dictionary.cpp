@@ -31,7 +31,7 @@ std::vector<dictionary_change::again>& changes_known() {
 
 }  // namespace
 
-dictionary_change::dictionary_change(again function)
+dictionary_change::dictionary_change(again function) noexcept
     : number_{static_cast<std::uint32_t>(changes_known().size())} {
   changes_known().push_back(function);
 }

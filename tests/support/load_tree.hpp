@@ -257,7 +257,7 @@ class tree_planner {
     return p;
   }
   [[nodiscard]] child_options how(const place& p) const;
-  [[nodiscard]] static start_options<leaf_state> options_of(const place& p) {
+  [[nodiscard]] static options<leaf> options_of(const place& p) {
     return {.name = p.name,
             .on_crash = p.policy,
             .max_restarts = p.crashes_allowed,

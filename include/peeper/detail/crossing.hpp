@@ -161,13 +161,14 @@ struct crossing {
 
 using crossing_number = std::uint32_t;
 /// Called before main() only: the numbers are the same in all OS processes forked from one.
-crossing_number register_crossing(const crossing& c);
+crossing_number register_crossing(const crossing& c) noexcept;
 /// RETURNS: null if there is none.
 [[nodiscard]] const crossing* find_crossing(crossing_number number) noexcept;
 [[nodiscard]] crossing_number crossings_registered() noexcept;
 
 struct numbered_crossing : crossing {
-  explicit numbered_crossing(const crossing& c) : crossing{c}, number{register_crossing(*this)} {}
+  explicit numbered_crossing(const crossing& c) noexcept
+      : crossing{c}, number{register_crossing(*this)} {}
   numbered_crossing(const numbered_crossing&) = delete;
   numbered_crossing& operator=(const numbered_crossing&) = delete;
   ~numbered_crossing() = default;

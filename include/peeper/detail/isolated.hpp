@@ -43,7 +43,7 @@ template <class S, class... Args>
     } else {
       out.null();
     }
-    std::apply([&out](const Args&... each) { (encode_value(out, each), ...); }, args);
+    std::apply([&](const Args&... each) { (encode_value(out, each), ...); }, args);
   } else {
     static_assert((encodable<Args> && ...),
                   "peeper: the arguments given to start() of an isolatable server class must be "
@@ -67,7 +67,7 @@ struct isolated_functions {
       ok = in.bytes(bytes);
       if (ok) first = decode<state>(bytes).value();
     }
-    ok = ok && std::apply([&in](Args&... each) { return (decode_value(in, each) && ...); }, args);
+    ok = ok && std::apply([&](Args&... each) { return (decode_value(in, each) && ...); }, args);
     if (!ok || !in.end()) throw bad_crossing{in.error().text};
     branch_options options;
     options.name = std::move(name);

@@ -34,7 +34,7 @@ class one_way final : public message, public pooled<one_way<S, M, Probe, Kind, S
   explicit one_way(Stored payload) noexcept(std::is_nothrow_move_constructible_v<Stored>)
       : message{type_object}, payload_{std::move(payload)} {}
 
-  static crossing make_crossing() {
+  static crossing make_crossing() noexcept {
     explain_crossing<S, M>();
     return {.server = &typeid(S),
             .write =
@@ -208,7 +208,7 @@ class call_message final : public message,
   /// Two references: the caller's and the one that travels.
   explicit call_message(M payload) : call_message{std::move(payload), 2} {}
 
-  static crossing make_crossing() {
+  static crossing make_crossing() noexcept {
     explain_crossing<S, M>();
     explain_reply_crossing<S, reply_type>();
     crossing c{.server = &typeid(S),
