@@ -30,6 +30,8 @@ struct os_process_options {
   bool follower = true;
   /// A callback that takes longer ends its worker: exit_kind::hung. Default: no limit.
   duration callback_limit = infinity;
+  /// What worker and follower may use, and do, each on its own: worker_limits.hpp. Default: all.
+  worker_limits limits{};
   /// The largest message, and the largest record of one callback: what it sends, answers and
   /// changes. Bytes; takes no memory before it is used.
   std::size_t largest_record = 1UL << 30U;

@@ -134,7 +134,7 @@ class isolated_server final : public peeper::detail::worker_process {
     for (;;) {
       const pair_event e =
           pair_->next(pair_->is_failing_over() ? time_point::max() : time_point::min());
-      if (e.what == pair_event::kind::crashed) return note_crash(e);
+      if (e.what == pair_event::kind::crashed) return note_crash();
       if (e.what == pair_event::kind::lost) return note_loss(e.why);
       if (e.what == pair_event::kind::timed_out && !pair_->is_failing_over()) return std::nullopt;
     }
@@ -159,6 +159,7 @@ class isolated_server final : public peeper::detail::worker_process {
     o.records.large_bytes = options_.largest_record;
     o.follower = options_.follower;
     o.callback_limit = options_.callback_limit;
+    o.limits = options_.limits;
     auto made =
         process_pair::start(o, &make_server_replica, std::as_bytes(std::span{&argument, 1}));
     if (!made) throw std::runtime_error{made.error()};
@@ -227,7 +228,7 @@ class isolated_server final : public peeper::detail::worker_process {
     return e;
   }
   [[noreturn]] void crashed(const pair_event& e, std::uint64_t number) {
-    const exit_reason reason = note_crash(e);
+    const exit_reason reason = note_crash();
     if (handling_) {
       running_here->innocent = e.began != number;
     } else if (started_) {
@@ -238,15 +239,13 @@ class isolated_server final : public peeper::detail::worker_process {
     }
     throw exit_reason{reason};
   }
-  exit_reason note_crash(const pair_event& e) {
+  exit_reason note_crash() {
     ++epoch_;
     open_calls_.clear();
     if (elsewhere_access::fenced(*server_)) {
       dead_ = exit_kind::killed;
-    } else if (e.hung) {
-      dead_ = exit_reason{exit_kind::hung, "a callback took longer than its limit"};
     } else {
-      dead_ = pair_->last_crash(server_->display_name()).reason();
+      dead_ = pair_->last_reason();
     }
     watch_for_death();
     return *dead_;
