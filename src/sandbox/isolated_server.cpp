@@ -74,6 +74,11 @@ class isolated_server final : public peeper::detail::worker_process {
           "peeper: keep_tables is not to be had with isolation = os_process: put the rows into the "
           "state, as a kept_map"};
     }
+    if (server_->runtime().env().simulated()) {
+      throw std::invalid_argument{
+          "peeper: isolation = os_process needs the real machine: a simulation has no OS "
+          "processes"};
+    }
     if (!pair_) open();
     dead_.reset();
     cbor_writer out;
@@ -396,7 +401,12 @@ class isolated_server final : public peeper::detail::worker_process {
       answer_error(*error, target->display_name());
     } else {
       write_with_head(answer_, answer_kind::value, cross->write_reply(m, scratch_));
-      answer(answer_);
+      if (!pair_->answer(answer_)) {
+        answer_error(call_error{call_errc::not_answered,
+                                target->display_name(),
+                                {exit_kind::exception, "its reply is too large to cross"}},
+                     target->display_name());
+      }
     }
   }
   void answer_error(const call_error& error, const std::string& server) {

@@ -441,16 +441,15 @@ class server_replica final : public replica, public peeper::detail::program_link
     // The one before it: of a worker that died, a copy.
     callback(nullptr, [this] { elsewhere_access::destroy_worker(*cell_, exit_kind::killed); });
     frames_.clear();
-    open_.clear();
+    while (!open_.empty()) forget(*open_.begin()->second);
     first = first || !class_->has_state(*cell_);
-    const bool made = callback(nullptr, [&] {
+    callback(nullptr, [&] {
       elsewhere_access::start_worker(*cell_, first);
       if (first) {
         class_->record_deltas(*cell_);
         whole_state_ = true;
       }
     });
-    static_cast<void>(made);
   }
   void add_failure() {
     cbor_writer out;
@@ -528,10 +527,9 @@ class server_replica final : public replica, public peeper::detail::program_link
   }
   void forget(answer_to& a) noexcept {
     request& r = a.call->type->cross->request_of(*a.call);
-    if (r.detach(a)) {
-      open_.erase(a.number);
-      r.release();
-    }
+    static_cast<void>(r.detach(a));  // it is attached until it is answered, and here no more
+    open_.erase(a.number);
+    r.release();
   }
   void answered(answer_to& a) noexcept {
     const crossing& cross = *a.call->type->cross;
