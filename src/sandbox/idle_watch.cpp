@@ -61,7 +61,8 @@ void idle_watch::run() noexcept {
     const int n = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), -1);
     for (int i = 0; i < n; ++i) {
       const std::lock_guard lock{mutex_};
-      const auto found = watched_.find(events[static_cast<std::size_t>(i)].data.u64);
+      const std::uint64_t number = events[static_cast<std::size_t>(i)].data.u64;  // it is packed
+      const auto found = watched_.find(number);
       if (found == watched_.end()) continue;
       try {
         found->second.server->push_or_release(new peeper::detail::system_notice<look_at_worker>{
