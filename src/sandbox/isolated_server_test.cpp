@@ -287,6 +287,24 @@ TEST(isolated_server, TheDeathOfAnIdleWorkerIsHeardOf) {
   EXPECT_EQ(c.call(get{}).value(), 9);
 }
 
+TEST(isolated_server, AMessageThatTheDeadWorkerHadNotBegunIsNotToBlame) {
+  peeper::runtime rt;
+  auto c = peeper::start<counter>(rt, {.state = 9, .isolation = peeper::os_process}).value();
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_EQ(::kill(static_cast<pid_t>(c.call(where{}).value()), SIGKILL), 0);
+    EXPECT_EQ(c.call(get{}).value(), 9);
+  }
+  EXPECT_EQ(peeper::statistics_of(c).value().poison, 0U);
+}
+
+TEST(isolated_server, KeepTablesIsRefusedWithAReason) {
+  peeper::runtime rt;
+  const auto refused = peeper::start<counter>(
+      rt, {.keep_tables = peeper::kept_tables::all(), .isolation = peeper::os_process});
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().what(), testing::HasSubstr("keep_tables"));
+}
+
 TEST(isolated_server, KillEndsACallbackThatNeverReturns) {
   peeper::runtime rt;
   auto c = peeper::start<counter>(rt, {.state = 9, .isolation = peeper::os_process}).value();
