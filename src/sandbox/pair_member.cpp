@@ -129,7 +129,7 @@ pair_memory pair_memory::find(std::span<std::byte> memory, const pair_options& o
           each.next(questions)};
 }
 
-void pair_memory::renew_questions(const pair_options& options) {
+void pair_memory::renew_questions(const pair_options& options) const {
   static_cast<void>(ring_memory::make(questions, options.questions));
   static_cast<void>(ring_memory::make(answers, options.questions));
 }

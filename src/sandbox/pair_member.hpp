@@ -83,7 +83,7 @@ struct pair_memory {
   [[nodiscard]] static pair_memory find(std::span<std::byte> memory, const pair_options& options);
 
   /// The rings of questions and answers, empty: each worker has its own.
-  void renew_questions(const pair_options& options);
+  void renew_questions(const pair_options& options) const;
 
   detail::pair_control* control;
   ring_memory messages;
