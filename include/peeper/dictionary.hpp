@@ -198,29 +198,39 @@ class dictionary_change {
  public:
   /// RETURNS: false after an error.
   using again = bool (*)(dictionary_store&, cbor_reader&);
-  explicit dictionary_change(again function) noexcept;
+  /// `key`: the type of the key, whose encoding comes first; without a value after it, it is gone.
+  dictionary_change(again function, const std::type_info& key) noexcept;
   [[nodiscard]] std::uint32_t number() const noexcept { return number_; }
+  [[nodiscard]] const std::type_info& key() const noexcept { return *key_; }
+  [[nodiscard]] bool make(dictionary_store& in, cbor_reader& bytes) const {
+    return function_(in, bytes);
+  }
   /// RETURNS: null if there is none of that number.
-  [[nodiscard]] static again find(std::uint32_t number) noexcept;
+  [[nodiscard]] static const dictionary_change* find(std::uint32_t number) noexcept;
 
  private:
+  again function_;
+  const std::type_info* key_;
   std::uint32_t number_;
 };
 template <class Key, class T>
-inline const dictionary_change dictionary_put{[](dictionary_store& to, cbor_reader& in) {
-  Key key{};
-  T value{};
-  if (!decode_value(in, key) || !decode_value(in, value)) return false;
-  to.put(key, std::any{std::move(value)});
-  return true;
-}};
+inline const dictionary_change dictionary_put{
+    [](dictionary_store& to, cbor_reader& in) {
+      Key key{};
+      T value{};
+      if (!decode_value(in, key) || !decode_value(in, value)) return false;
+      to.put(key, std::any{std::move(value)});
+      return true;
+    },
+    typeid(Key)};
 template <class Key>
 inline const dictionary_change dictionary_erase{[](dictionary_store& to, cbor_reader& in) {
-  Key key{};
-  if (!decode_value(in, key)) return false;
-  to.erase(key);
-  return true;
-}};
+                                                  Key key{};
+                                                  if (!decode_value(in, key)) return false;
+                                                  to.erase(key);
+                                                  return true;
+                                                },
+                                                typeid(Key)};
 
 /// In a worker's OS process, its follower must make the change, too.
 template <class Key, class T>

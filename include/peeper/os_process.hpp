@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 #include <peeper/isolation.hpp>
@@ -24,10 +25,20 @@
 
 namespace peeper {
 
+/// Who has the state beside the worker.
+enum class followers : std::uint8_t {
+  /// The program: it makes each change in a copy of its own, and starts the next worker with all of
+  /// it encoded. For small states: the pause after a death grows with the state.
+  none,
+  /// A second OS process, which goes on when the worker dies: the pause does not grow with the
+  /// state. If both die at once the state is lost, and the server ends with a reason that says so.
+  one,
+  /// That, and the program, for the case that both die at once. Three times the memory.
+  two,
+};
+
 struct os_process_options {
-  /// A second OS process has the state, too, and goes on when the worker dies. False: when it
-  /// dies, the state is lost, and the server ends.
-  bool follower = true;
+  followers follower = followers::one;
   /// A callback that takes longer ends its worker: exit_kind::hung. Default: no limit.
   duration callback_limit = infinity;
   /// What worker and follower may use, and do, each on its own: worker_limits.hpp. Default: all.

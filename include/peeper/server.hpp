@@ -197,7 +197,7 @@ class server_cell : public branch {
   }
   [[gnu::hot]] void state_commit() noexcept override {
     if constexpr (isolatable<S>) {
-      if (elsewhere() != nullptr && !listened()) {
+      if (elsewhere() != nullptr && !follows()) {
         kept_.reset();
         return;
       }
@@ -245,9 +245,10 @@ class server_cell : public branch {
     if (listeners() != nullptr && kept_) listened(hub().watch(*kept_));
   }
 
-  /// The copy that listeners are told from is as new as can be.
+  /// The state is elsewhere, and each change of it is made in kept_, too.
+  [[nodiscard]] bool follows() const noexcept { return listened() || elsewhere()->keeps_copy(); }
   void fetch_state() {
-    if (listened()) return;
+    if (kept_ && follows()) return;  // it is as new as can be
     auto copy = decode<state>(elsewhere()->state());
     if (!copy) throw bad_crossing{copy.error().text};
     kept_.emplace(std::move(*copy));

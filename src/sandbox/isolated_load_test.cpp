@@ -3,6 +3,7 @@
 /// A server in an OS process of its own under load, while its OS processes are killed at random:
 /// nothing acknowledged is undone, nothing happens twice, what is said not to have happened has
 /// not.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -33,7 +34,7 @@ struct deposit {
   std::uint64_t number = 0;
   std::string text;
 };
-/// Not answered: the next one's number says how many have come.
+/// Not answered.
 struct note {
   std::uint32_t client = 0;
 };
@@ -45,6 +46,7 @@ struct totals {
   std::uint64_t deposits = 0;
   std::uint64_t bytes = 0;
   std::uint64_t beats = 0;
+  std::uint64_t notes = 0;
   std::uint64_t entries = 0;
 };
 struct ask_totals {
@@ -75,6 +77,7 @@ struct bank {
     return true;
   }
   static void handle_info(const beat& /*m*/, state& s) { ++s.sums.beats; }
+  static void handle_cast(note /*m*/, state& s) { ++s.sums.notes; }
   static totals handle_call(ask_totals /*m*/, const state& s) {
     totals t = s.sums;
     t.entries = s.texts.size();
@@ -83,63 +86,140 @@ struct bank {
   static std::int64_t handle_call(who /*m*/, const state& /*s*/) { return ::getpid(); }
 };
 
+/// 10,000 in all; fewer where each takes long.
 std::uint64_t kills_wanted() {
   const char* const given = std::getenv("PEEPER_KILLS");  // NOLINT(concurrency-mt-unsafe)
-  return given == nullptr ? 200 : std::strtoull(given, nullptr, 10);
+  if (given != nullptr) return std::strtoull(given, nullptr, 10);
+  return test::sanitized ? 200 : 3400;
 }
 
-TEST(isolated_load, LosesNothingWhileItsOsProcessesAreKilled) {
-  peeper::runtime rt;
-  auto b = peeper::start<bank>(
-               rt, {.name = "bank", .max_restarts = 1'000'000, .isolation = peeper::os_process})
-               .value();
-  std::atomic<bool> over{false};
-  std::atomic<std::uint64_t> acknowledged{0};
-  std::atomic<std::uint64_t> refused{0};
+void spin(std::chrono::microseconds long_enough) {
+  const auto until = std::chrono::steady_clock::now() + long_enough;
+  while (std::chrono::steady_clock::now() < until) {
+  }
+}
+
+enum class victim : std::uint8_t { worker, follower, both };
+
+class isolated_load : public ::testing::TestWithParam<followers> {
+ protected:
+  isolated_load()
+      : bank_{peeper::start<bank>(rt_, {.name = "bank",
+                                        .max_restarts = 1'000'000,
+                                        .keep_poison = 1'000'000,
+                                        .isolation = peeper::os_process({.follower = GetParam()})})
+                  .value()} {}
+
+  void deposit_until_over(std::uint32_t client) {
+    std::mt19937_64 random{client};
+    std::uint64_t number = 1;
+    while (!over_) {
+      const auto done =
+          bank_.call(deposit{client, number, std::string(random() % 300, 'x')}, infinity);
+      if (done) {
+        ASSERT_TRUE(*done) << "client " << client << ", number " << number;
+        ++acknowledged_;
+        ++number;
+      } else {
+        // Rolled back: the same number again is not the second.
+        ASSERT_EQ(done.error().code(), call_errc::crashed) << done.error().what();
+        ++refused_;
+      }
+    }
+  }
+  void cast_until_over() {
+    for (std::uint64_t sent = 0; !over_; ++sent) {
+      bank_.cast(note{7});
+      if (sent % 16 == 0) static_cast<void>(bank_.call(who{}, infinity));
+      noted_ = sent + 1;
+    }
+  }
+
+  /// RETURNS: how many OS processes.
+  std::uint64_t kill_one(std::uint64_t random) {
+    const auto asked = bank_.call(who{}, infinity);
+    if (!asked) return 0;
+    const auto worker = static_cast<pid_t>(*asked);
+    const auto follower = test::child_of(worker);
+    spin(std::chrono::microseconds{random % 300});
+    random /= 300;
+    switch (whom(random % 10)) {
+      case victim::worker: return kill_worker(worker, random / 10);
+      case victim::both:
+        if (!follower) return 0;
+        return (random / 10 % 2 == 0 ? ended(*follower) + kill_worker(worker, random / 20)
+                                     : kill_worker(worker, random / 20) + ended(*follower));
+      case victim::follower:
+        if (!follower) return 0;
+        const std::uint64_t killed = ended(*follower);
+        // With one follower nobody may be killed before there is the next one.
+        while (GetParam() == followers::one &&
+               test::child_of(worker).value_or(*follower) == *follower) {
+          static_cast<void>(bank_.call(who{}, infinity));
+        }
+        return killed;
+    }
+    return 0;
+  }
+
+  peeper::runtime rt_;
+  peeper::ref<bank> bank_;
+  std::atomic<bool> over_{false};
+  std::atomic<std::uint64_t> acknowledged_{0};
+  std::atomic<std::uint64_t> refused_{0};
+  std::atomic<std::uint64_t> noted_{0};
+
+ private:
+  static victim whom(std::uint64_t random) {
+    if (GetParam() == followers::none || random < 6) return victim::worker;
+    return GetParam() == followers::one || random < 8 ? victim::follower : victim::both;
+  }
+  static std::uint64_t ended(pid_t pid) { return ::kill(pid, SIGKILL) == 0 ? 1 : 0; }
+  std::uint64_t kill_worker(pid_t worker, std::uint64_t random) const {
+    switch (random % 4) {
+      case 0: return peeper::kill(peeper::worker_of(bank_)) ? 1 : 0;
+      case 1: return ::kill(worker, SIGSEGV) == 0 ? 1 : 0;
+      default: return ended(worker);
+    }
+  }
+};
+
+TEST_P(isolated_load, LosesNothingWhileItsOsProcessesAreKilled) {
   std::vector<std::thread> clients;
   for (std::uint32_t client = 1; client <= 3; ++client) {
-    clients.emplace_back([&, client] {
-      std::mt19937_64 random{client};
-      std::uint64_t number = 1;
-      while (!over) {
-        const auto done =
-            b.call(deposit{client, number, std::string(random() % 300, 'x')}, infinity);
-        if (done) {
-          ASSERT_TRUE(*done) << "client " << client << ", number " << number;
-          ++acknowledged;
-          ++number;
-        } else {
-          // Rolled back: the same number again is not the second.
-          ASSERT_EQ(done.error().code(), call_errc::crashed) << done.error().what();
-          ++refused;
-        }
-      }
-    });
+    clients.emplace_back([this, client] { deposit_until_over(client); });
   }
+  clients.emplace_back([this] { cast_until_over(); });
   std::mt19937_64 random{4711};
-  for (std::uint64_t kills = 0; kills < kills_wanted();) {
-    const auto pid = b.call(who{}, infinity);
-    if (!pid) continue;
-    const auto wait = std::chrono::microseconds{random() % 300};
-    const auto until = std::chrono::steady_clock::now() + wait;
-    while (std::chrono::steady_clock::now() < until) {
-    }
-    switch (random() % 4) {
-      case 0: kills += peeper::kill(peeper::worker_of(b)) ? 1 : 0; break;
-      case 1: kills += ::kill(static_cast<pid_t>(*pid), SIGSEGV) == 0 ? 1 : 0; break;
-      default: kills += ::kill(static_cast<pid_t>(*pid), SIGKILL) == 0 ? 1 : 0;
-    }
-  }
-  over = true;
+  for (std::uint64_t kills = 0; kills < kills_wanted();) kills += kill_one(random());
+  over_ = true;
   for (auto& each : clients) each.join();
-  const auto t = b.call(ask_totals{}).value();
-  EXPECT_EQ(t.deposits, acknowledged);
-  EXPECT_GT(acknowledged, 0U);
-  const auto counts = peeper::statistics_of(b).value();
-  EXPECT_GE(counts.crashes, refused);
-  RecordProperty("acknowledged", std::to_string(acknowledged));
+  const auto t = bank_.call(ask_totals{}).value();
+  const auto counts = peeper::statistics_of(bank_).value();
+  EXPECT_EQ(t.deposits, acknowledged_);
+  EXPECT_GT(acknowledged_, 0U);
+  EXPECT_GT(t.beats, 0U);
+  const auto aside = peeper::list_poison(bank_).value();
+  const auto notes_aside =
+      std::ranges::count_if(aside, [](const auto& each) { return each.message.ends_with("note"); });
+  EXPECT_EQ(t.notes + static_cast<std::uint64_t>(notes_aside), noted_)
+      << "each cast is handled once, or set aside";
+  EXPECT_GE(counts.crashes, refused_);
+  RecordProperty("acknowledged", std::to_string(acknowledged_));
   RecordProperty("crashes", std::to_string(counts.crashes));
 }
+
+std::string name_of(const ::testing::TestParamInfo<followers>& tested) {
+  switch (tested.param) {
+    case followers::none: return "none";
+    case followers::one: return "one";
+    case followers::two: return "two";
+  }
+  return {};
+}
+INSTANTIATE_TEST_SUITE_P(followers, isolated_load,
+                         ::testing::Values(followers::none, followers::one, followers::two),
+                         &name_of);
 
 }  // namespace
 }  // namespace peeper::sandbox

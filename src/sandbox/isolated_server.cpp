@@ -21,6 +21,7 @@
 
 #include "core/log.hpp"
 #include "core/runtime_core.hpp"
+#include "sandbox/dictionary_copy.hpp"
 #include "sandbox/elsewhere_access.hpp"
 #include "sandbox/idle_watch.hpp"
 #include "sandbox/process_pair.hpp"
@@ -87,10 +88,14 @@ class isolated_server final : public peeper::detail::worker_process {
     out.natural(server_->restarts());
     peeper::detail::write_reason(out, server_->last_crash());
     out.natural(block_of_ids());
-    out.bytes(first || !started_ ? set_up_message() : std::span<const std::byte>{});
+    out.bytes(set_up_known_ ? std::span<const std::byte>{} : set_up_message());
+    if (!set_up_known_ && keeps_copy() && class_->has_state(*server_)) {
+      out.bytes(class_->encode_state(*server_));
+      dictionary_.write(out);
+    }
     exchange(to_worker::start, {}, out.view(), nullptr);
-    started_ = true;
-    set_up_.clear();
+    started_ = set_up_known_ = true;
+    if (!keeps_copy()) set_up_ = {};
   }
   void end_worker() noexcept override {
     open_calls_.clear();  // they die with it
@@ -149,6 +154,7 @@ class isolated_server final : public peeper::detail::worker_process {
     const std::lock_guard lock{kill_mutex_};
     pair_.reset();
   }
+  bool keeps_copy() const noexcept override { return options_.follower != followers::one; }
   const std::optional<exit_reason>& lost() const noexcept override { return lost_; }
   void kill() noexcept override {
     const std::lock_guard lock{kill_mutex_};
@@ -162,7 +168,8 @@ class isolated_server final : public peeper::detail::worker_process {
     pair_options o;
     o.messages.large_bytes = options_.largest_record;
     o.records.large_bytes = options_.largest_record;
-    o.follower = options_.follower;
+    o.follower = options_.follower != followers::none;
+    o.protect_first = !keeps_copy();  // a second death loses nothing
     o.callback_limit = options_.callback_limit;
     o.limits = options_.limits;
     auto made =
@@ -172,6 +179,7 @@ class isolated_server final : public peeper::detail::worker_process {
       const std::lock_guard lock{kill_mutex_};
       pair_ = std::move(*made);
     }
+    epoch_ = 1;
     watch_for_death();
   }
   std::span<const std::byte> set_up_message() {
@@ -193,7 +201,8 @@ class isolated_server final : public peeper::detail::worker_process {
       }
     } const at_end{this};
     head.epoch = epoch_;
-    pair_->want_deltas(type != to_worker::replace_state && class_->listened(*server_));
+    pair_->want_deltas(type != to_worker::replace_state &&
+                       (keeps_copy() || class_->listened(*server_)));
     write_with_head(out_, head, payload);
     const auto number = pair_->send(static_cast<std::uint16_t>(type), out_);
     if (!number) {
@@ -217,8 +226,8 @@ class isolated_server final : public peeper::detail::worker_process {
           keep_open();
           running_here->committed = true;
           return;
-        case pair_event::kind::crashed: crashed(e, *number);
-        case pair_event::kind::lost: lose(e.why);
+        case pair_event::kind::crashed: crashed(note_crash(), e.began != *number);
+        case pair_event::kind::lost: crashed(note_loss(e.why), e.began != *number);
         case pair_event::kind::timed_out: break;
       }
     }
@@ -232,10 +241,10 @@ class isolated_server final : public peeper::detail::worker_process {
     sched.blocks(false);
     return e;
   }
-  [[noreturn]] void crashed(const pair_event& e, std::uint64_t number) {
-    const exit_reason reason = note_crash();
+  [[noreturn]] void crashed(const exit_reason& reason, bool innocent) {
+    if (lost_) throw exit_reason{reason};
     if (handling_) {
-      running_here->innocent = e.began != number;
+      running_here->innocent = innocent;
     } else if (started_) {
       // Nobody restarts it because of what is thrown.
       server_->push_or_release(new peeper::detail::system_notice<worker_lost>{
@@ -247,20 +256,29 @@ class isolated_server final : public peeper::detail::worker_process {
   exit_reason note_crash() {
     ++epoch_;
     open_calls_.clear();
+    note_reason();
+    watch_for_death();
+    return *dead_;
+  }
+  void note_reason() {
     if (elsewhere_access::fenced(*server_)) {
       dead_ = exit_kind::killed;
     } else {
       dead_ = pair_->last_reason();
     }
-    watch_for_death();
+  }
+  /// Nobody of the pair is left. With the program's copy that is a crash as others.
+  exit_reason note_loss(const std::string& why) {
+    open_calls_.clear();
+    if (!keeps_copy() || (started_ && !class_->has_state(*server_))) {
+      lost_ = exit_reason{exit_kind::killed, fmt::format("its state is lost: {}", why)};
+      return *lost_;
+    }
+    note_reason();
+    set_up_known_ = false;
+    close();
     return *dead_;
   }
-  exit_reason note_loss(const std::string& why) {
-    lost_ = exit_reason{exit_kind::killed, fmt::format("its state is lost: {}", why)};
-    open_calls_.clear();
-    return *lost_;
-  }
-  [[noreturn]] void lose(const std::string& why) { throw exit_reason{note_loss(why)}; }
   void watch_for_death() {
     try {
       if (descriptor pidfd = pair_->worker_descriptor()) {
@@ -281,7 +299,7 @@ class isolated_server final : public peeper::detail::worker_process {
       take();
     } catch (const std::exception& bad) {
       pair_->kill_worker();
-      lose(fmt::format("what it wrote is not to be believed: {}", bad.what()));
+      crashed(note_loss(fmt::format("what it wrote is not to be believed: {}", bad.what())), false);
     }
   }
   void take_part(to_hub type, std::span<const std::byte> bytes, message* m,
@@ -353,10 +371,14 @@ class isolated_server final : public peeper::detail::worker_process {
     }
     std::ignore = target->send(made.release());
   }
-  /// Somebody listens: the program has a copy of the state, and changes it in the same way.
+  /// The program has a copy of the state, and changes it in the same way.
   void follow(std::span<const std::byte> delta) {
     if (delta.empty()) throw bad_crossing{"a delta that is none"};
     const auto kind = static_cast<delta_kind>(delta.front());
+    if (kind == delta_kind::dictionary && keeps_copy()) {
+      if (!dictionary_.take(delta.subspan(1))) throw bad_crossing{"no change of a dictionary"};
+      return;
+    }
     if (kind != delta_kind::change && kind != delta_kind::whole_state) return;
     if (!class_->follow(*server_, delta.subspan(1), kind == delta_kind::whole_state)) {
       throw bad_crossing{"a delta that does not fit"};
@@ -524,10 +546,12 @@ class isolated_server final : public peeper::detail::worker_process {
   std::vector<std::byte> set_up_;
   os_process_options options_;
   bool started_ = false;
+  bool set_up_known_ = false;  ///< to the pair's members
   bool handling_ = false;
   std::uint32_t epoch_ = 1;
   std::optional<exit_reason> dead_;  ///< its OS process, until another worker has been started
   std::optional<exit_reason> lost_;
+  dictionary_copy dictionary_;  ///< if it keeps a copy
   std::vector<std::byte> state_;
   std::vector<std::byte> out_;
   std::vector<std::byte> answer_;

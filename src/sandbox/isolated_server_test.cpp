@@ -5,8 +5,10 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -230,6 +232,48 @@ TEST(isolated_server, KeepsItsDictionary) {
   EXPECT_EQ(d.call(recall{"a"}).value(), 3);
 }
 
+/// A state, a dictionary: all that is to be kept.
+struct put {
+  std::string key;
+  int value = 0;
+};
+struct all {
+  using reply = std::map<std::string, int>;
+};
+struct rich {
+  static constexpr bool isolatable = true;
+  struct state {
+    peeper::kept_map<std::string, int> values;
+    int puts = 0;
+    int edits = 0;
+  };
+  static void handle_cast(const put& m, state& s) {
+    s.values.insert_or_assign(m.key, m.value);
+    ++s.puts;
+    peeper::dictionary().put("noted " + m.key, m.value);
+    peeper::dictionary().put("in vain", m.value);
+    peeper::dictionary().erase("in vain");
+  }
+  static all::reply handle_call(all /*m*/, const state& s) {
+    all::reply found{{"puts", s.puts},
+                     {"edits", s.edits},
+                     {"restarts", static_cast<int>(peeper::restart_count())}};
+    for (const auto& [key, value] : s.values) found[key] = value;
+    for (const auto& key : peeper::dictionary().keys()) {
+      found[key] = peeper::dictionary().get<int>(key).value();
+    }
+    EXPECT_FALSE(found.contains("in vain"));
+    return found;
+  }
+  static std::int64_t handle_call(where /*m*/, const state& /*s*/) { return ::getpid(); }
+  static int handle_call(const die& m, state& s) {
+    s.values.clear();
+    peeper::dictionary().put("in vain", 1);
+    ::raise(m.signal);
+    return 0;
+  }
+};
+
 struct heard {
   std::mutex mutex;
   std::vector<std::string> lines;
@@ -346,15 +390,64 @@ TEST(isolated_server, ShowsAndTakesItsState) {
   EXPECT_EQ(c.call(get{}).value(), 20);
 }
 
-TEST(isolated_server, WithoutAFollowerADeathEndsItWithAReasonThatSaysSo) {
+/// What is kept is kept in all ways that a state can be changed.
+void dies_and_keeps(const peeper::ref<rich>& r, int times) {
+  for (int i = 1; i <= times; ++i) {
+    r.cast(put{"k" + std::to_string(i % 3), i});
+    EXPECT_TRUE(peeper::edit(r, [](rich::state& s) { ++s.edits; }));
+    const auto failed = r.call(die{i % 2 == 0 ? SIGSEGV : SIGKILL});
+    ASSERT_FALSE(failed);
+    EXPECT_EQ(failed.error().reason().kind(), exit_kind::signalled);
+    const auto now = r.call(all{}).value();
+    EXPECT_EQ(now.at("edits"), i);
+    EXPECT_EQ(now.at("puts"), i);
+    EXPECT_EQ(now.at("k" + std::to_string(i % 3)), i);
+    EXPECT_EQ(now.at("noted k" + std::to_string(i % 3)), i);
+    EXPECT_EQ(now.at("restarts"), i);
+  }
+}
+
+TEST(isolated_server, WithoutAFollowerTheProgramHasTheState) {
   peeper::runtime rt;
-  auto c =
-      peeper::start<counter>(rt, {.state = 9, .isolation = peeper::os_process({.follower = false})})
-          .value();
-  EXPECT_EQ(c.call(get{}).value(), 9);
-  EXPECT_FALSE(c.call(die{SIGABRT}));
+  auto r = peeper::start<rich>(
+               rt, {.max_restarts = 1000,
+                    .isolation = peeper::os_process({.follower = peeper::followers::none})})
+               .value();
+  dies_and_keeps(r, 20);
+  EXPECT_FALSE(test::child_of(static_cast<pid_t>(r.call(where{}).value())));
+}
+
+TEST(isolated_server, WithTwoFollowersNothingIsLostWhenWorkerAndFollowerDieAtOnce) {
+  peeper::runtime rt;
+  auto r = peeper::start<rich>(
+               rt, {.max_restarts = 1000,
+                    .isolation = peeper::os_process({.follower = peeper::followers::two})})
+               .value();
+  dies_and_keeps(r, 20);
+  for (int i = 1; i <= 20; ++i) {
+    r.cast(put{"both", i});
+    const auto worker = static_cast<pid_t>(r.call(where{}).value());
+    std::optional<pid_t> follower;
+    while (!follower) follower = test::child_of(worker);
+    ASSERT_EQ(::kill(*follower, SIGSTOP), 0);
+    ASSERT_EQ(::kill(worker, SIGKILL), 0);
+    ASSERT_EQ(::kill(*follower, SIGKILL), 0);
+    EXPECT_EQ(r.call(all{}).value().at("both"), i) << "what was not begun is not to blame";
+  }
+}
+
+TEST(isolated_server, WhenWorkerAndFollowerDieAtOnceItEndsWithAReasonThatSaysSo) {
+  peeper::runtime rt;
+  auto c = peeper::start<counter>(rt, {.state = 9, .isolation = peeper::os_process}).value();
+  const auto worker = static_cast<pid_t>(c.call(where{}).value());
+  const auto follower = test::child_of(worker);
+  ASSERT_TRUE(follower);
+  ASSERT_EQ(::kill(*follower, SIGSTOP), 0);
+  ASSERT_EQ(::kill(worker, SIGKILL), 0);
+  ASSERT_EQ(::kill(*follower, SIGKILL), 0);
   const auto gone = c.call(get{});
   ASSERT_FALSE(gone);
+  EXPECT_THAT(std::string{gone.error().what()}, testing::HasSubstr("its state is lost"));
   while (c.alive()) std::this_thread::yield();
 }
 

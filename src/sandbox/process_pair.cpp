@@ -409,7 +409,13 @@ pair_event process_pair::lost(std::string why) {
   why_lost_ = why;
   end_all();
   signal_worker();
-  return {.what = pair_event::kind::lost, .bytes = {}, .why = std::move(why)};
+  // ORDER: relaxed: the dead worker's, or what one gone mad says of itself.
+  const bool begun =
+      has_under_way() && memory_.control->began.load(std::memory_order_relaxed) == consumed_ + 1;
+  return {.what = pair_event::kind::lost,
+          .bytes = {},
+          .began = begun ? consumed_ + 1 : 0,
+          .why = std::move(why)};
 }
 
 }  // namespace peeper::sandbox

@@ -52,7 +52,7 @@ struct pair_event {
   std::uint16_t type = 0;
   std::span<const std::byte> bytes;  ///< until the next call
   std::uint64_t number = 0;
-  /// crashed: the message that the worker had begun and not finished; 0: it had none.
+  /// crashed, lost: the message that the worker had begun and not finished; 0: it had none.
   std::uint64_t began = 0;
   bool skipped = false;  ///< that message will not be tried again: it is over (P3)
   bool hung = false;     ///< it took longer than pair_options::callback_limit

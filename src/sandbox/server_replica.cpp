@@ -25,6 +25,7 @@
 
 namespace peeper::sandbox {
 
+using peeper::detail::bad_crossing;
 using peeper::detail::branch;
 using peeper::detail::crossing;
 using peeper::detail::elsewhere_access;
@@ -174,19 +175,9 @@ class server_replica final : public replica, public peeper::detail::program_link
   }
 
   void apply(std::span<const std::byte> delta) override {
-    const auto kind = static_cast<delta_kind>(delta.front());
-    delta = delta.subspan(1);
-    bool ok = true;
-    switch (kind) {
-      case delta_kind::set_up: make_cell(delta); break;
-      case delta_kind::whole_state:
-        ok = class_->assign_state(*cell_, delta);
-        if (ok) class_->record_deltas(*cell_);
-        break;
-      case delta_kind::dictionary: ok = apply_to_dictionary(delta); break;
-      case delta_kind::change: ok = class_->apply_delta(*cell_, delta); break;
+    if (!apply(static_cast<delta_kind>(delta.front()), delta.subspan(1))) {
+      throw std::runtime_error{"a delta that cannot be applied"};
     }
-    if (!ok) throw std::runtime_error{"a delta that cannot be applied"};
   }
 
   // --- program_link
@@ -383,13 +374,25 @@ class server_replica final : public replica, public peeper::detail::program_link
     release_staged(ex);
     return true;
   }
+  bool apply(delta_kind kind, std::span<const std::byte> delta) {
+    switch (kind) {
+      case delta_kind::set_up: make_cell(delta); return true;
+      case delta_kind::whole_state:
+        if (!class_->assign_state(*cell_, delta)) return false;
+        class_->record_deltas(*cell_);
+        return true;
+      case delta_kind::dictionary: return apply_to_dictionary(delta);
+      case delta_kind::change: return class_->apply_delta(*cell_, delta);
+    }
+    return false;
+  }
   bool apply_to_dictionary(std::span<const std::byte> note) {
     std::uint32_t number = 0;
     if (!read_head(note, number)) return false;
-    const auto again = peeper::detail::dictionary_change::find(number);
+    const auto* const change = peeper::detail::dictionary_change::find(number);
     auto& dictionary = peeper::detail::dictionary_of(*cell_);
     cbor_reader in{note};
-    if (again == nullptr || !again(dictionary, in)) return false;
+    if (change == nullptr || !change->make(dictionary, in)) return false;
     dictionary.commit();
     return true;
   }
@@ -429,11 +432,13 @@ class server_replica final : public replica, public peeper::detail::program_link
     if (cell_ == nullptr) {
       try {
         make_cell(set_up);
+        add_delta(delta_kind::set_up, set_up);
+        if (in.left() > 0) take_copy(in);
       } catch (...) {
+        deltas_.clear();
         add_failure();
         return;
       }
-      add_delta(delta_kind::set_up, set_up);
     }
     elsewhere_access::stand_for(*cell_, cell_->server_pid(),
                                 static_cast<std::uint32_t>(generation));
@@ -450,6 +455,20 @@ class server_replica final : public replica, public peeper::detail::program_link
         whole_state_ = true;
       }
     });
+  }
+  /// What those who had the state before have left: both are dead, and the program has a copy.
+  void take_copy(cbor_reader& in) {
+    const auto take = [&](delta_kind kind) {
+      std::span<const std::byte> bytes;
+      if (!in.bytes(bytes) || !apply(kind, bytes)) {
+        throw bad_crossing{"the program's copy of the state cannot be read"};
+      }
+      add_delta(kind, bytes);
+    };
+    take(delta_kind::whole_state);
+    std::size_t notes = 0;
+    if (!in.array(notes)) throw bad_crossing{in.error().text};
+    for (; notes > 0; --notes) take(delta_kind::dictionary);
   }
   void add_failure() {
     cbor_writer out;

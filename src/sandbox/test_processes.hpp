@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <cstring>
 #include <expected>
+#include <fstream>
 #include <memory>
 #include <new>
 #include <optional>
@@ -159,6 +160,14 @@ inline int exit_status(const forked_process& process) {
 inline int end_signal(const forked_process& process) {
   const int status = wait_status(process);
   return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+/// RETURNS: its only child, at this moment; nothing if it has none.
+inline std::optional<pid_t> child_of(pid_t parent) {
+  std::ifstream children{"/proc/" + std::to_string(parent) + "/task/" + std::to_string(parent) +
+                         "/children"};
+  pid_t child = 0;
+  return children >> child ? std::optional{child} : std::nullopt;
 }
 
 struct pipe_ends {

@@ -24,19 +24,19 @@ void dictionary_store::rollback() noexcept {
 
 namespace {
 
-std::vector<dictionary_change::again>& changes_known() {
-  static std::vector<dictionary_change::again> all;
+std::vector<const dictionary_change*>& changes_known() {
+  static std::vector<const dictionary_change*> all;
   return all;
 }
 
 }  // namespace
 
-dictionary_change::dictionary_change(again function) noexcept
-    : number_{static_cast<std::uint32_t>(changes_known().size())} {
-  changes_known().push_back(function);
+dictionary_change::dictionary_change(again function, const std::type_info& key) noexcept
+    : function_{function}, key_{&key}, number_{static_cast<std::uint32_t>(changes_known().size())} {
+  changes_known().push_back(this);
 }
 
-dictionary_change::again dictionary_change::find(std::uint32_t number) noexcept {
+const dictionary_change* dictionary_change::find(std::uint32_t number) noexcept {
   return number < changes_known().size() ? changes_known()[number] : nullptr;
 }
 

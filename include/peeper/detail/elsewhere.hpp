@@ -54,6 +54,8 @@ class worker_process {
   /// The OS processes are ended: nothing is needed any more.
   virtual void close() noexcept = 0;
 
+  /// The program has a copy of the state, and changes it as the worker does.
+  [[nodiscard]] virtual bool keeps_copy() const noexcept = 0;
   /// Why there is nobody left who has the state; empty if there is.
   [[nodiscard]] virtual const std::optional<exit_reason>& lost() const noexcept = 0;
   /// The worker's OS process is killed, whatever it is doing. THREADS: any.
