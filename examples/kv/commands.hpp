@@ -20,9 +20,10 @@ namespace kv {
 
 /// One run of one command.
 struct invocation {
-  command_view arguments;               ///< the name at [0]
-  std::int64_t now_ms = 0;              ///< since the epoch: expiry follows this clock
-  const server_statistics& statistics;  ///< for INFO and CONFIG GET
+  command_view arguments;            ///< the name at [0]
+  std::int64_t now_ms = 0;           ///< since the epoch: expiry follows this clock
+  std::size_t value_bytes_max = 0;   ///< of a string that grows
+  const server_figures& statistics;  ///< only where command::tells_of_server
   reply_writer& reply;
 };
 
@@ -39,7 +40,8 @@ struct command {
   int first_key = 0;  ///< where the keys are among the words, as COMMAND tells; 0: there are none
   int last_key = 0;
   int key_step = 0;
-  bool of_connection = false;  ///< about the connection and not the store: run by `connection`
+  bool of_connection = false;    ///< about the connection and not the store: run by `connection`
+  bool tells_of_server = false;  ///< needs invocation::statistics
 };
 
 /// What the CRASH command throws.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <chrono>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "commands.hpp"
+#include "deaths.hpp"
 #include "glob.hpp"
 
 namespace kv {
@@ -27,33 +28,26 @@ void time(const store&, const invocation& call) {
   call.reply.bulk(fmt::format("{}", call.now_ms % 1000 * 1000));
 }
 
-std::string server_section(const server_statistics& statistics) {
-  const auto uptime = std::chrono::duration_cast<std::chrono::seconds>(
-      std::chrono::steady_clock::now() - statistics.started);
+std::string server_section(const server_figures& statistics) {
   return fmt::format(
       "# Server\r\nserver_name:peeper-kv\r\nredis_version:7.0.0\r\nredis_mode:standalone\r\n"
-      "process_id:{}\r\ntcp_port:{}\r\nuptime_in_seconds:{}\r\n",
-      getpid(), statistics.port, uptime.count());
+      "process_id:{}\r\nworker_process_id:{}\r\ntcp_port:{}\r\nuptime_in_seconds:{}\r\n",
+      statistics.process_id, getpid(), statistics.port, statistics.uptime_s);
 }
 
-std::string clients_section(const server_statistics& statistics) {
+std::string clients_section(const server_figures& statistics) {
   return fmt::format("# Clients\r\nconnected_clients:{}\r\nmaxclients:{}\r\n",
-                     statistics.connections_now.load(std::memory_order_relaxed),
-                     statistics.clients_max);
+                     statistics.connections_now, statistics.clients_max);
 }
 
-std::string stats_section(const store& data, const server_statistics& statistics) {
-  const auto read = [](const std::atomic<std::uint64_t>& value) {
-    return value.load(std::memory_order_relaxed);
-  };
+std::string stats_section(const store& data, const server_figures& statistics) {
   return fmt::format(
       "# Stats\r\ntotal_connections_received:{}\r\ntotal_commands_processed:{}\r\n"
       "total_net_input_bytes:{}\r\ntotal_net_output_bytes:{}\r\nrejected_connections:{}\r\n"
       "protocol_errors:{}\r\nexpired_keys:{}\r\ncrashes_answered:{}\r\nbatches_retried:{}\r\n",
-      read(statistics.connections_total), read(statistics.commands), read(statistics.bytes_in),
-      read(statistics.bytes_out), read(statistics.connections_rejected),
-      read(statistics.protocol_errors), data.expired_keys, read(statistics.crashes_answered),
-      read(statistics.batches_retried));
+      statistics.connections_total, statistics.commands, statistics.bytes_in, statistics.bytes_out,
+      statistics.connections_rejected, statistics.protocol_errors, data.expired_keys,
+      statistics.crashes_answered, statistics.batches_retried);
 }
 
 std::string keyspace_section(const store& data) {
@@ -93,7 +87,7 @@ void config(const store&, const invocation& call) {
   if (!equal_ignoring_case(verb, "GET"))
     return call.reply.error(unknown_subcommand(call.arguments));
   if (call.arguments.size() < 3) return call.reply.error(wrong_arity("config|get"));
-  const server_statistics& statistics = call.statistics;
+  const server_figures& statistics = call.statistics;
   const std::pair<std::string_view, std::string> settings[] = {
       {"appendonly", "no"},
       {"bind", statistics.bind},
@@ -101,7 +95,7 @@ void config(const store&, const invocation& call) {
       {"maxclients", fmt::format("{}", statistics.clients_max)},
       {"maxmemory", "0"},
       {"port", fmt::format("{}", statistics.port)},
-      {"proto-max-bulk-len", fmt::format("{}", statistics.limits.bulk_bytes_max)},
+      {"proto-max-bulk-len", fmt::format("{}", statistics.bulk_bytes_max)},
       {"save", ""},
       {"timeout", "0"},
   };
@@ -181,14 +175,26 @@ void command_table(const store&, const invocation& call) {
 }
 
 /// CRASH <message> [command...]: what a handler with a bug does. It changes the state, or runs the
-/// command given, and throws in the middle of it. Nothing of it must ever be seen by anyone.
+/// command given, and throws in the middle of it, or dies if the message is a way to do so. Nothing
+/// of it must ever be seen by anyone.
 void crash(store& data, const invocation& call) {
+  const std::optional<death> way = death_of(call.arguments[1]);
+  if (way && in_the_program()) {
+    return call.reply.error(
+        fmt::format("ERR CRASH {} would end the program and lose all data: start it with "
+                    "--isolation=os-process",
+                    to_string(*way)));
+  }
+  if (way == death::leak && !memory_can_be_limited) {
+    return call.reply.error("ERR CRASH leak would not end: this build has no limit of memory");
+  }
   std::string lost;
   reply_writer nobody_reads(lost);
   // A crash inside a crash is no deeper a crash, and a client must not choose how deep we recurse.
   const bool nested = call.arguments.size() > 2 && equal_ignoring_case(call.arguments[2], "CRASH");
   if (call.arguments.size() > 2 && !nested) {
-    run(data, {call.arguments.skip(2), call.now_ms, call.statistics, nobody_reads});
+    run(data,
+        {call.arguments.skip(2), call.now_ms, call.value_bytes_max, call.statistics, nobody_reads});
   } else {
     constexpr int keys_harmed_max = 8;
     for (int i = 0; i < keys_harmed_max && !data.keys.empty(); ++i) {
@@ -196,6 +202,7 @@ void crash(store& data, const invocation& call) {
     }
     put_string(data, "crash:half-written", call.arguments[1], false);
   }
+  if (way) die(*way);
   throw crash_requested(std::string(call.arguments[1]));
 }
 
@@ -211,12 +218,15 @@ constexpr command commands[] = {
     {"client", -2, no_connection, nullptr, "connection", "Names and lists connections.", 0, 0, 0,
      true},
     {"command", -1, command_table, nullptr, "server", "Tells of the commands there are."},
-    {"config", -2, config, nullptr, "server", "Returns settings of the server."},
-    {"crash", -2, nullptr, crash, "server", "Changes the state, then throws: all is rolled back."},
+    {"config", -2, config, nullptr, "server", "Returns settings of the server.", 0, 0, 0, false,
+     true},
+    {"crash", -2, nullptr, crash, "server",
+     "Changes the state, then throws or dies: all is rolled back."},
     {"echo", 2, echo, nullptr, "connection", "Returns its argument."},
     {"hello", -1, no_connection, nullptr, "connection", "Tells of the server and the protocol.", 0,
      0, 0, true},
-    {"info", -1, info, nullptr, "server", "Returns what the server tells of itself."},
+    {"info", -1, info, nullptr, "server", "Returns what the server tells of itself.", 0, 0, 0,
+     false, true},
     {"ping", -1, ping, nullptr, "connection", "Tells that the server answers."},
     {"quit", -1, no_connection, nullptr, "connection", "Closes the connection.", 0, 0, 0, true},
     {"reset", 1, no_connection, nullptr, "connection", "Forgets what CLIENT set.", 0, 0, 0, true},

@@ -184,7 +184,7 @@ void append(store& data, const invocation& call) {
   const string_value* old = nullptr;
   if (!open_value(data, call, old)) return;
   const std::string_view more = call.arguments[2];
-  if (old != nullptr && old->size() + more.size() > call.statistics.limits.bulk_bytes_max) {
+  if (old != nullptr && old->size() + more.size() > call.value_bytes_max) {
     return call.reply.error(too_long);
   }
   const std::size_t size = change<string_value>(data, call.arguments[1], [&](string_value& value) {

@@ -19,8 +19,12 @@ namespace {
 constexpr std::size_t output_bytes_max = 1 << 20;
 /// One callback runs no more commands than this, so that other clients get their turn.
 constexpr std::uint32_t run_commands_max = 1024;
+/// Nor more bytes of them, but for the first: they are copied into the message.
+constexpr std::ptrdiff_t run_bytes_max = 1 << 20;
 /// A run whose worker was killed did nothing wrong, but not for ever.
 constexpr std::uint32_t killed_in_a_row_max = 1000;
+/// So often a command that runs alone may meet a SIGKILL before it counts as the one that sends it.
+constexpr std::uint32_t sigkilled_alone_max = 4;
 /// How long a client may take to read the last reply before its connection is closed under it.
 constexpr auto linger_time = std::chrono::seconds(1);
 
@@ -40,6 +44,12 @@ bool is_http(const command_view& arguments) {
 
 bool is_printable_word(std::string_view text) {
   return std::ranges::all_of(text, [](char c) { return c >= '!' && c <= '~'; });
+}
+
+/// An OS process that was sent SIGKILL leaves no word of it; the kernel's comes later than ours.
+bool may_be_sigkill(const peeper::exit_reason& reason) {
+  return reason.kind() == peeper::exit_kind::signalled &&
+         (reason.detail().starts_with("SIGKILL") || reason.detail() == "not known yet");
 }
 
 std::string describe(const client_registry::client& client) {
@@ -166,13 +176,10 @@ bool connection::output_is_full() const { return output_.size() - written_ >= ou
 
 /// Takes the next commands from the parser, or finds that there are none.
 void connection::take_commands() {
-  batch_.reset();
   next_ = 0;
   alone_until_ = 0;
-  request_batch batch = parser_.take();
-  if (!batch.empty()) {
-    batch_ = std::make_shared<const request_batch>(std::move(batch));
-  } else if (!parser_.error().empty() && !input_over_) {
+  batch_ = parser_.take();
+  if (batch_.empty() && !parser_.error().empty() && !input_over_) {
     count(shared_->statistics->protocol_errors);
     reply_writer(output_).error("ERR " + parser_.error());
     input_over_ = true;
@@ -186,7 +193,7 @@ void connection::advance() {
     run_commands();
     if (closed_) return;
     flush();
-  } while (!closed_ && !in_flight_ && !writing_ && batch_ != nullptr);
+  } while (!closed_ && !in_flight_ && !writing_ && !batch_.empty());
   if (closed_ || in_flight_ || writing_) return;
   if (!input_over_) return read_more();
   if (!lingering_) return close();
@@ -196,11 +203,11 @@ void connection::advance() {
 /// Runs commands until there are none, or an answer must come first, or the client must read.
 void connection::run_commands() {
   while (!closed_ && !in_flight_ && !output_is_full()) {
-    if (batch_ == nullptr || next_ == batch_->size()) {
+    if (next_ >= batch_.size()) {
       take_commands();
-      if (batch_ == nullptr) return;
+      if (batch_.empty()) return;
     }
-    const command_view arguments = (*batch_)[next_];
+    const command_view arguments = batch_[next_];
     const command* found = find_command(arguments[0]);
     if (found != nullptr && found->of_connection) {
       ++next_;
@@ -214,22 +221,38 @@ void connection::run_commands() {
   }
 }
 
-/// Sends the next run of commands to the kv server.
-void connection::submit() {
-  const auto size = static_cast<std::uint32_t>(batch_->size());
+/// Chooses the next run: what starts at next_ and may go together.
+connection::next_run connection::choose_run() const {
+  const auto size = static_cast<std::uint32_t>(batch_.size());
   const std::uint32_t end_max = next_ < alone_until_ ? next_ + 1 : next_ + run_commands_max;
-  std::uint32_t end = next_;
-  bool only_reads = true;
-  while (end < std::min(size, end_max)) {
-    const command_view arguments = (*batch_)[end];
+  const char* const first_byte = batch_[next_][0].data();
+  next_run run;
+  for (std::uint32_t at = next_; at < std::min(size, end_max); ++at) {
+    const command_view arguments = batch_[at];
     const command* found = find_command(arguments[0]);
     if (found != nullptr && found->of_connection) break;
     if (is_http(arguments)) break;
-    only_reads = only_reads && (found == nullptr || found->read != nullptr);
-    ++end;
+    const std::string_view last = arguments[arguments.size() - 1];
+    if (run.commands > 0 && last.data() + last.size() - first_byte > run_bytes_max) break;
+    run.only_reads = run.only_reads && (found == nullptr || found->read != nullptr);
+    run.tells_of_server = run.tells_of_server || (found != nullptr && found->tells_of_server);
+    ++run.commands;
   }
-  const std::uint32_t commands = end - next_;
-  const command_run message{batch_, next_, commands, shared_->now_ms()};
+  return run;
+}
+
+/// Sends the next run of commands to the kv server.
+void connection::submit() {
+  const next_run run = choose_run();
+  const std::uint32_t commands = run.commands;
+  command_run message{
+      .commands = batch_.pack(next_, commands),
+      .count = commands,
+      .now_ms = shared_->now_ms(),
+      .value_bytes_max = shared_->statistics->limits.bulk_bytes_max,
+      .figures =
+          run.tells_of_server ? std::optional(figures_of(*shared_->statistics)) : std::nullopt,
+  };
   auto answer = [self = shared_from_this(), commands](call_result result) {
     auto executor = self->socket_.get_executor();
     boost::asio::post(executor, [self, commands, moved = std::move(result)]() mutable {
@@ -238,10 +261,10 @@ void connection::submit() {
   };
   // No deadline: a time-out would leave the outcome unknown, and every run is answered, if need be
   // by the news that the server stopped.
-  if (only_reads) {
-    shared_->data.ask(query{message}, peeper::infinity).then(std::move(answer));
+  if (run.only_reads) {
+    shared_->data.ask(query{std::move(message)}, peeper::infinity).then(std::move(answer));
   } else {
-    shared_->data.ask(execute{message}, peeper::infinity).then(std::move(answer));
+    shared_->data.ask(execute{std::move(message)}, peeper::infinity).then(std::move(answer));
   }
   in_flight_ = true;  // the answer is posted, so it cannot have been handled yet
 }
@@ -251,6 +274,7 @@ void connection::on_outcome(call_result result, std::uint32_t commands) {
   if (closed_) return close();
   if (result) {
     killed_in_a_row_ = 0;
+    sigkilled_alone_ = 0;
     next_ += result->done;
     count(shared_->statistics->commands, result->done);
     if (output_.empty()) {
@@ -267,7 +291,7 @@ void connection::on_outcome(call_result result, std::uint32_t commands) {
 void connection::on_crash(const peeper::call_error& error, std::uint32_t commands) {
   if (error.code() != peeper::call_errc::crashed) {
     reply_writer(output_).error("ERR " + error.what());
-    batch_.reset();
+    batch_ = {};
     input_over_ = true;
     lingering_ = true;
     return;
@@ -282,12 +306,19 @@ void connection::on_crash(const peeper::call_error& error, std::uint32_t command
     alone_until_ = next_ + commands;
     return;
   }
+  // Did the command send it, or somebody else?
+  if (may_be_sigkill(reason) && ++sigkilled_alone_ < sigkilled_alone_max) {
+    count(shared_->statistics->batches_retried);
+    return;
+  }
   killed_in_a_row_ = 0;
+  sigkilled_alone_ = 0;
   ++next_;
   count(shared_->statistics->commands);
   count(shared_->statistics->crashes_answered);
-  const std::string_view what =
-      reason.detail().empty() ? to_string(reason.kind()) : reason.detail();
+  const std::string what = reason.kind() == peeper::exit_kind::exception
+                               ? std::string(reason.detail())
+                               : reason.to_string();
   reply_writer(output_).error(fmt::format("CRASH worker crashed: {}; state rolled back", what));
 }
 
@@ -298,7 +329,7 @@ void connection::run_connection_command(const command_view& arguments) {
   if (found.name == "client") return run_client_command(arguments, reply);
   if (found.name == "quit") {
     reply.ok();
-    batch_.reset();  // what a client sends behind its QUIT is not run
+    batch_ = {};  // what a client sends behind its QUIT is not run
     input_over_ = true;
     lingering_ = true;
   } else if (found.name == "select") {

@@ -9,9 +9,12 @@
 /// CLIENT LIST, which client_registry guards.
 /// CRASH: of the kv server's worker or keeper: the run in flight was rolled back as a whole.
 ///   - The worker was killed: the commands did nothing wrong. The run is sent again.
-///   - A command threw: it is not known which. The run's commands are sent again one by one, so
-///     that the one that throws is alone; it is answered with -CRASH, and the others count.
-///   In both cases nothing of the run had happened, so nothing can happen twice.
+///   - A command threw, or its OS process died: it is not known which. The run's commands are sent
+///     again one by one, so that the one that does it is alone; it is answered with -CRASH, and the
+///     others count.
+///   - Its OS process was killed by SIGKILL: by a command, or by somebody else. As above, but one
+///     that is alone is sent again a few times before it is blamed.
+///   In all cases nothing of the run had happened, so nothing can happen twice.
 #pragma once
 
 #include <cstdint>
@@ -76,6 +79,11 @@ class connection : public std::enable_shared_from_this<connection> {
 
  private:
   using call_result = std::expected<outcome, peeper::call_error>;
+  struct next_run {
+    std::uint32_t commands = 0;
+    bool only_reads = true;
+    bool tells_of_server = false;
+  };
 
   template <typename Fn>
   void guarded(Fn fn);
@@ -85,6 +93,7 @@ class connection : public std::enable_shared_from_this<connection> {
   void advance();
   void run_commands();
   void submit();
+  [[nodiscard]] next_run choose_run() const;
   void on_outcome(call_result result, std::uint32_t commands);
   void on_crash(const peeper::call_error& error, std::uint32_t commands);
   void run_connection_command(const command_view& arguments);
@@ -102,10 +111,11 @@ class connection : public std::enable_shared_from_this<connection> {
   std::uint64_t id_ = 0;
 
   request_parser parser_;
-  std::shared_ptr<const request_batch> batch_;  // being run, from next_ on
+  request_batch batch_;  // being run, from next_ on; empty: none is
   std::uint32_t next_ = 0;
   std::uint32_t alone_until_ = 0;  // up to here one command per message: one of them crashed
   std::uint32_t killed_in_a_row_ = 0;
+  std::uint32_t sigkilled_alone_ = 0;
 
   std::string output_;
   std::size_t written_ = 0;

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <memory>
+#include <string>
 
 #include <CLI/CLI.hpp>
 #include <boost/asio/io_context.hpp>
@@ -11,16 +12,17 @@
 #include <fmt/format.h>
 
 #include <peeper/peeper.hpp>
+#include <peeper/zygote.hpp>
 
 #include "kv_server.hpp"
 #include "tcp_server.hpp"
 
 namespace {
 
-int serve(const kv::tcp_server::options& wanted) {
+int serve(const kv::tcp_server::options& wanted, kv::isolation where) {
   peeper::runtime runtime;
   auto statistics = std::make_shared<kv::server_statistics>();
-  auto data = peeper::start<kv::kv_server>(runtime, kv::server_options(), statistics);
+  auto data = peeper::start<kv::kv_server>(runtime, kv::server_options(where));
   if (!data) {
     fmt::print(stderr, "kv: the data server did not start: {}\n", data.error().what());
     return 1;
@@ -52,6 +54,7 @@ int serve(const kv::tcp_server::options& wanted) {
 
 int main(int argc, char** argv) {
   try {
+    const peeper::zygote forks_workers;  // first thing in main: before there is any thread
     CLI::App app{"kv: a key-value server that speaks Redis's protocol (RESP2), as a peeper server"};
     kv::tcp_server::options wanted;
     app.add_option("--port", wanted.port, "TCP port to listen on; 0: any free one")
@@ -62,8 +65,15 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_option("--max-clients", wanted.clients_max, "clients at the same time")
         ->capture_default_str();
+    std::string where = "in-program";
+    app.add_option("--isolation", where,
+                   "where the commands run: in-program, or os-process, where even a segmentation "
+                   "fault is rolled back")
+        ->check(CLI::IsMember({"in-program", "os-process"}))
+        ->capture_default_str();
     CLI11_PARSE(app, argc, argv);
-    return serve(wanted);
+    return serve(wanted,
+                 where == "os-process" ? kv::isolation::os_process : kv::isolation::in_program);
   } catch (const std::exception& error) {
     fmt::print(stderr, "kv: {}\n", error.what());
     return 1;

@@ -9,7 +9,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <random>
@@ -23,11 +22,12 @@
 #include <unistd.h>
 
 #include <peeper/peeper.hpp>
+#include <peeper/zygote.hpp>
 
 #include "chaos.hpp"
+#include "demo_clients.hpp"
 #include "kv_server.hpp"
 #include "redis_benchmark.hpp"
-#include "tcp_client.hpp"
 #include "tcp_server.hpp"
 #include "verifier.hpp"
 
@@ -41,219 +41,11 @@ struct demo_options {
   unsigned seconds_max = 150;
   std::uint64_t writes = 1'000'000;
   std::uint64_t crashes = 1000;
+  std::uint64_t deaths = 1000;  ///< of OS processes, where the server is isolated
   unsigned clients = 4;
   std::uint64_t benchmark_requests = 20'000;
   std::uint64_t pause_us = 5000;
   std::uint64_t seed = 0;
-};
-
-/// The first thing that went wrong in any thread; later ones are its consequences.
-class first_failure {
- public:
-  void set(std::string text) {
-    const std::lock_guard lock(mutex_);
-    if (text_.empty()) text_ = std::move(text);
-  }
-  [[nodiscard]] std::string get() const {
-    const std::lock_guard lock(mutex_);
-    return text_;
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::string text_;  // guarded by mutex_
-};
-
-/// One verifying client: its own connection, thread and keys.
-class verifying_client {
- public:
-  verifying_client(std::uint16_t port, unsigned index, std::uint64_t seed, first_failure& failure)
-      : verifier_({.prefix = fmt::format("verify:{}:", index),
-                   .seed = seed + index,
-                   .crashes_per_10000 = 5}),
-        random_(seed + index),
-        port_(port),
-        failure_(failure) {}
-
-  void start() {
-    thread_ = std::thread([this] {
-      run();
-      finished_ = true;
-    });
-  }
-  void stop_writing() { stopping_ = true; }
-  [[nodiscard]] bool finished() const { return finished_; }
-  void join() {
-    if (thread_.joinable()) thread_.join();
-  }
-  /// REQUIRES: join() was called; call it again afterwards.
-  void start_read_back() {
-    thread_ = std::thread([this] { guarded([this] { verifier_.read_back(transport()); }); });
-  }
-
-  // ORDER: relaxed; counts for the live line. The final ones are read after join().
-  [[nodiscard]] std::uint64_t acknowledged() const {
-    return acknowledged_.load(std::memory_order_relaxed);
-  }
-  [[nodiscard]] std::uint64_t crashed() const { return crashed_.load(std::memory_order_relaxed); }
-  /// REQUIRES: join() was called.
-  [[nodiscard]] const findings& found() const { return verifier_.found(); }
-
- private:
-  void run() {
-    guarded([this] {
-      while (!stopping_) {
-        // From one command a time to deep pipelines, as clients are.
-        verifier_.write(1 + random_() % 64, transport());
-        acknowledged_.store(found().acknowledged, std::memory_order_relaxed);
-        crashed_.store(found().crashed, std::memory_order_relaxed);
-      }
-    });
-  }
-
-  template <typename Fn>
-  void guarded(Fn fn) {
-    try {
-      if (!client_) client_ = std::make_unique<tcp_client>(port_);
-      fn();
-    } catch (const std::exception& error) {
-      failure_.set(fmt::format("a verifying client failed: {}", error.what()));
-    }
-  }
-
-  verifier::transport transport() {
-    return [this](std::span<const words> commands) { return client_->pipeline(commands); };
-  }
-
-  verifier verifier_;
-  std::mt19937_64 random_;
-  std::uint16_t port_;
-  first_failure& failure_;
-  std::unique_ptr<tcp_client> client_;
-  std::atomic<bool> stopping_{false};
-  std::atomic<bool> finished_{false};
-  std::atomic<std::uint64_t> acknowledged_{0};
-  std::atomic<std::uint64_t> crashed_{0};
-  std::thread thread_;
-};
-
-/// Runs redis-benchmark, round after round, and knows what its acknowledged writes add up to: it
-/// ends with an error at the first error reply, so what it reports was all acknowledged.
-class benchmark_loop {
- public:
-  benchmark_loop(std::uint16_t port, std::uint64_t requests, first_failure& failure)
-      : port_(port), requests_(requests), failure_(failure) {}
-
-  void start() {
-    thread_ = std::thread([this] {
-      run();
-      finished_ = true;
-    });
-  }
-  /// After the round under way.
-  void stop() { stopping_ = true; }
-  /// In the middle of it.
-  void break_off() {
-    interrupted_ = true;
-    stop();
-    ender_.end();
-  }
-  [[nodiscard]] bool finished() const { return finished_; }
-  void join() {
-    if (thread_.joinable()) thread_.join();
-  }
-
-  /// Compares its counter and its list with what was acknowledged. REQUIRES: join() was called.
-  void check(findings& found) const {
-    if (broken_off_) return;  // what its last round wrote is not known
-    tcp_client client(port_);
-    compare(client.command({"GET", "counter:__rand_int__"}), increments_, "INCR", found);
-    compare(client.command({"LLEN", "mylist"}), list_length_, "LPUSH/RPUSH/LPOP/RPOP", found);
-  }
-
-  [[nodiscard]] std::uint64_t acknowledged() const {
-    return acknowledged_.load(std::memory_order_relaxed);
-  }
-  /// REQUIRES: join() was called.
-  [[nodiscard]] const std::map<std::string, double>& best_rates() const { return best_rates_; }
-  [[nodiscard]] unsigned rounds() const { return rounds_; }
-
- private:
-  void run() {
-    while (!stopping_ && failure_.get().empty()) {
-      // Without pipelining a round takes many times longer: fewer requests, then.
-      const bool pipelined = rounds_ % 2 == 0;
-      const unsigned pipeline = pipelined ? 16 : 1;
-      const std::uint64_t requests = pipelined ? requests_ : requests_ / 5;
-      // The same key every time: its final value is known exactly. The first round leaves elements
-      // in the list, so that one lost later is missed at the end.
-      std::vector<std::string> same_key = {"incr", "lpush", "rpush", "lpop"};
-      if (rounds_ > 0) same_key.emplace_back("rpop");
-      if (!run_round(same_key, requests, pipeline, 0)) return;
-      increments_ += requests;
-      if (rounds_ == 0) list_length_ += requests;
-      constexpr std::uint64_t random_keys = 100'000;
-      if (!run_round({"set", "get", "sadd", "hset", "spop", "zadd", "zpopmin", "mset"}, requests,
-                     pipeline, random_keys)) {
-        return;
-      }
-      ++rounds_;
-    }
-  }
-
-  bool run_round(const std::vector<std::string>& tests, std::uint64_t requests, unsigned pipeline,
-                 std::uint64_t keys) {
-    const auto lines = run_redis_benchmark({.port = port_,
-                                            .tests = tests,
-                                            .requests = requests,
-                                            .clients = 20,
-                                            .pipeline = pipeline,
-                                            .random_keys = keys},
-                                           &ender_);
-    if (!lines) {
-      broken_off_ = true;
-      if (!interrupted_) failure_.set(lines.error());
-      return false;
-    }
-    for (const benchmark_line& line : *lines) {
-      double& best = best_rates_[line.test];
-      best = std::max(best, line.requests_per_second);
-    }
-    const auto reads = std::ranges::count(tests, "get");
-    const std::uint64_t writes = tests.size() - static_cast<std::uint64_t>(reads);
-    acknowledged_.fetch_add(writes * requests, std::memory_order_relaxed);
-    return true;
-  }
-
-  static void compare(const reply& answer, std::uint64_t wanted, std::string_view what,
-                      findings& found) {
-    const std::int64_t there = answer.type == reply::kind::integer
-                                   ? answer.number
-                                   : parse_integer(answer.text).value_or(0);
-    const std::int64_t difference = there - static_cast<std::int64_t>(wanted);
-    if (difference == 0) return;
-    (difference < 0 ? found.lost : found.duplicated) +=
-        static_cast<std::uint64_t>(std::abs(difference));
-    found.note(
-        fmt::format("redis-benchmark's {}: {} is there, {} was acknowledged", what, there, wanted));
-  }
-
-  std::uint16_t port_;
-  std::uint64_t requests_;
-  first_failure& failure_;
-  std::atomic<bool> stopping_{false};
-  std::atomic<bool> interrupted_{false};
-  std::atomic<bool> finished_{false};
-  std::atomic<std::uint64_t> acknowledged_{0};
-  child_ender ender_;
-  std::thread thread_;
-
-  // owned by the thread until join()
-  std::uint64_t increments_ = 0;
-  std::uint64_t list_length_ = 0;
-  unsigned rounds_ = 0;
-  bool broken_off_ = false;
-  std::map<std::string, double> best_rates_;
 };
 
 /// 1234567 -> "1,234,567"
@@ -276,8 +68,8 @@ sigset_t ending_signals() {
 
 class demo {
  public:
-  explicit demo(const demo_options& wanted)
-      : options_(wanted), terminal_(isatty(STDOUT_FILENO) == 1) {}
+  demo(const demo_options& wanted, isolation where)
+      : options_(wanted), where_(where), terminal_(isatty(STDOUT_FILENO) == 1) {}
   demo(const demo&) = delete;
   demo& operator=(const demo&) = delete;
   ~demo() { stop_guard(); }
@@ -293,15 +85,22 @@ class demo {
   void guard_against_silence();
   void stop_guard();
   int report();
+  void print_table(const findings& found, std::chrono::duration<double> reading) const;
+  void print_recoveries() const;
   [[nodiscard]] bool everybody_finished() const;
   [[nodiscard]] std::uint64_t acknowledged() const;
   [[nodiscard]] std::uint64_t crashes() const;
   [[nodiscard]] std::uint64_t client_crashes() const;
   [[nodiscard]] bool targets_reached() const {
-    return acknowledged() >= options_.writes && crashes() >= options_.crashes;
+    return acknowledged() >= options_.writes && crashes() >= options_.crashes &&
+           chaos_->deaths() >= deaths_wanted();
+  }
+  [[nodiscard]] std::uint64_t deaths_wanted() const {
+    return where_ == isolation::os_process ? options_.deaths : 0;
   }
 
   demo_options options_;
+  isolation where_;
   bool terminal_;
   peeper::runtime runtime_;
   std::shared_ptr<server_statistics> statistics_ = std::make_shared<server_statistics>();
@@ -323,11 +122,13 @@ class demo {
 };
 
 int demo::run() {
+  const sigset_t signals = ending_signals();  // before there are other threads
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   if (const auto found = find_redis_benchmark(); !found) {
     fmt::print(stderr, "kv_demo: {}\n", found.error());
     return 2;
   }
-  auto data = peeper::start<kv_server>(runtime_, server_options(), statistics_);
+  auto data = peeper::start<kv_server>(runtime_, server_options(where_));
   if (!data) {
     fmt::print(stderr, "kv_demo: the data server did not start: {}\n", data.error().what());
     return 2;
@@ -342,10 +143,11 @@ int demo::run() {
   }
   server_ = std::move(*server);
   fmt::print(
-      "kv_demo: a Redis-protocol server on 127.0.0.1:{}, under redis-benchmark and {} verifying "
-      "clients, is crashed again and again for {} s (seed {}); then every acknowledged write is "
-      "looked for.\n",
-      server_->port(), options_.clients, options_.seconds, options_.seed);
+      "kv_demo, isolation {}: a Redis-protocol server on 127.0.0.1:{}, under redis-benchmark and "
+      "{} verifying clients, is crashed again and again for {} s (seed {}); then every "
+      "acknowledged "
+      "write is looked for.\n",
+      to_string(where_), server_->port(), options_.clients, options_.seconds, options_.seed);
   std::fflush(stdout);
   guard_ = std::thread([this] { guard_against_silence(); });
   start_all();
@@ -369,7 +171,8 @@ void demo::start_all() {
   chaos_ = std::make_unique<chaos>(
       data_, chaos::options{.port = server_->port(),
                             .pause = std::chrono::microseconds(options_.pause_us),
-                            .seed = options_.seed});
+                            .seed = options_.seed,
+                            .where = where_});
   chaos_->start();
 }
 
@@ -489,11 +292,7 @@ std::uint64_t demo::client_crashes() const {
   return sum;
 }
 
-std::uint64_t demo::crashes() const {
-  std::uint64_t sum = client_crashes();
-  for (const std::uint64_t of_kind : chaos_->crashes()) sum += of_kind;
-  return sum;
-}
+std::uint64_t demo::crashes() const { return client_crashes() + chaos_->crashes(); }
 
 int demo::report() {
   // After a failure, too: what can still be read tells what became of the data.
@@ -511,53 +310,20 @@ int demo::report() {
   } catch (const std::exception& error) {
     failure_.set(error.what());
   }
-  const std::chrono::duration<double> reading = steady_clock::now() - reading_since;
-  const auto recoveries = chaos_->recoveries_us();
-  const std::uint64_t requests = statistics_->commands.load(std::memory_order_relaxed);
-  const auto row = [](std::string_view name, const std::string& value) {
-    fmt::print("  {:<44}{:>14}\n", name, value);
-  };
-  fmt::print("\n");
-  row("requests answered", grouped(requests));
-  row("writes acknowledged", grouped(acknowledged()));
-  row("  of them to verifying clients", grouped(found.acknowledged));
-  row(fmt::format("  of them to redis-benchmark ({} rounds)", benchmark_->rounds()),
-      grouped(benchmark_->acknowledged()));
-  row("crashes", grouped(crashes()));
-  row("  exceptions in clients' commands, half-way", grouped(client_crashes()));
-  for (std::size_t i = 0; i < crash_kinds; ++i) {
-    row(fmt::format("  {}", to_string(static_cast<crash_kind>(i))), grouped(chaos_->crashes()[i]));
-  }
-  if (const auto counted = peeper::statistics_of(data_)) {
-    row("  crashes of the worker, as the runtime counts", grouped(counted->crashes));
-  }
-  row("runs rolled back and sent again",
-      grouped(statistics_->batches_retried.load(std::memory_order_relaxed)));
-  row("writes lost", grouped(found.lost));
-  row("writes duplicated, or not rolled back", grouped(found.duplicated));
-  row("replies that contradict earlier ones", grouped(found.wrong_replies));
-  row("everything read back and compared in", fmt::format("{:.1f} s", reading.count()));
-  row("crash to next answer, median", fmt::format("{} us", percentile(recoveries, 0.5)));
-  row("crash to next answer, 99 of 100", fmt::format("{} us", percentile(recoveries, 0.99)));
-  row("crash to next answer, longest", fmt::format("{} us", percentile(recoveries, 1.0)));
-  const auto answers = chaos_->answers_us();
-  row("an answer without a crash, median", fmt::format("{} us", percentile(answers, 0.5)));
-  row("an answer without a crash, 99 of 100", fmt::format("{} us", percentile(answers, 0.99)));
-  fmt::print("\n  redis-benchmark's best round, requests/s, while crashing:\n");
-  for (const auto& [test, rate] : benchmark_->best_rates()) {
-    row("    " + test, grouped(static_cast<std::uint64_t>(rate)));
-  }
-  fmt::print("\n");
+  print_table(found, steady_clock::now() - reading_since);
   for (const std::string& example : found.examples) fmt::print("  WRONG: {}\n", example);
   if (!failure_.get().empty()) fmt::print("  FAILED: {}\n", failure_.get());
   if (failure_.get().empty() && !targets_reached() && signal_ == 0) {
-    fmt::print("  FAILED: not {} acknowledged writes and {} crashes within {} s\n",
-               grouped(options_.writes), grouped(options_.crashes), options_.seconds_max);
+    fmt::print("  FAILED: not {} acknowledged writes, {} crashes and {} deaths within {} s\n",
+               grouped(options_.writes), grouped(options_.crashes), grouped(deaths_wanted()),
+               options_.seconds_max);
   }
+  const auto recoveries = chaos_->recoveries_us();
   fmt::print(
-      "demo: requests={} acknowledged={} crashes={} lost={} duplicated={} recovery_p50_us={} "
-      "recovery_p99_us={}\n",
-      requests, acknowledged(), crashes(), found.lost, found.duplicated,
+      "demo: requests={} acknowledged={} crashes={} isolation={} os_process_deaths={} lost={} "
+      "duplicated={} recovery_p50_us={} recovery_p99_us={}\n",
+      statistics_->commands.load(std::memory_order_relaxed), acknowledged(), crashes(),
+      to_string(where_), chaos_->deaths(), found.lost, found.duplicated,
       percentile(recoveries, 0.5), percentile(recoveries, 0.99));
   std::fflush(stdout);
   if (!failure_.get().empty() || !found.clean()) return 1;
@@ -565,20 +331,85 @@ int demo::report() {
   return targets_reached() ? 0 : 1;
 }
 
+void print_row(std::string_view name, const std::string& value) {
+  fmt::print("  {:<44}{:>14}\n", name, value);
+}
+
+void demo::print_table(const findings& found, std::chrono::duration<double> reading) const {
+  fmt::print("\n");
+  print_row("isolation", std::string(to_string(where_)));
+  print_row("requests answered", grouped(statistics_->commands.load(std::memory_order_relaxed)));
+  print_row("writes acknowledged", grouped(acknowledged()));
+  print_row("  of them to verifying clients", grouped(found.acknowledged));
+  print_row(fmt::format("  of them to redis-benchmark ({} rounds)", benchmark_->rounds()),
+            grouped(benchmark_->acknowledged()));
+  print_row("crashes", grouped(crashes()));
+  print_row("  exceptions in clients' commands, half-way", grouped(client_crashes()));
+  print_row("  of workers, as the runtime counts",
+            grouped(peeper::statistics_of(data_).value_or(peeper::statistics{}).crashes));
+  print_row("OS processes seen to be gone", grouped(chaos_->deaths()));
+  print_row("runs rolled back and sent again",
+            grouped(statistics_->batches_retried.load(std::memory_order_relaxed)));
+  print_row("writes lost", grouped(found.lost));
+  print_row("writes duplicated, or not rolled back", grouped(found.duplicated));
+  print_row("replies that contradict earlier ones", grouped(found.wrong_replies));
+  print_row("everything read back and compared in", fmt::format("{:.1f} s", reading.count()));
+  print_recoveries();
+  fmt::print("\n  redis-benchmark's best round, requests/s, while crashing:\n");
+  for (const auto& [test, rate] : benchmark_->best_rates()) {
+    print_row("  " + test, grouped(static_cast<std::uint64_t>(rate)));
+  }
+  fmt::print("\n");
+}
+
+void demo::print_recoveries() const {
+  fmt::print("\n  {:<44}{:>8}{:>12}{:>12}{:>12}\n", "crash to next answer, us", "crashes", "p50",
+             "p99", "longest");
+  const auto line = [](std::string_view name, const std::vector<std::uint32_t>& times) {
+    fmt::print("  {:<44}{:>8}{:>12}{:>12}{:>12}\n", name, grouped(times.size()),
+               grouped(percentile(times, 0.5)), grouped(percentile(times, 0.99)),
+               grouped(percentile(times, 1.0)));
+  };
+  const auto tallies = chaos_->tallies();
+  for (std::size_t i = 0; i < crash_kinds; ++i) {
+    if (tallies[i].crashes == 0) continue;
+    line(to_string(static_cast<crash_kind>(i)), tallies[i].recoveries_us);
+  }
+  line("all of them", chaos_->recoveries_us());
+  line("an answer without a crash", chaos_->answers_us());
+}
+
+/// One after the other. RETURNS: the exit code of the first that failed or was ended early.
+int run_demos(const demo_options& wanted, const std::vector<isolation>& all) {
+  for (const isolation where : all) {
+    demo one(wanted, where);
+    if (const int code = one.run(); code != 0) return code;
+    if (where != all.back()) fmt::print("\n");
+  }
+  return 0;
+}
+
 }  // namespace
 }  // namespace kv
 
 int main(int argc, char** argv) {
   try {
+    const peeper::zygote forks_workers;  // first thing in main: before there is any thread
     CLI::App app{
         "kv_demo: crashes a kv server under load, and checks that no acknowledged write is lost"};
     kv::demo_options wanted;
+    std::string where = "both";
     wanted.seed = std::random_device{}();
     app.add_option("--seconds", wanted.seconds, "how long at least")->capture_default_str();
     app.add_option("--seconds-max", wanted.seconds_max, "give up after")->capture_default_str();
     app.add_option("--writes", wanted.writes, "acknowledged writes at least")
         ->capture_default_str();
     app.add_option("--crashes", wanted.crashes, "crashes at least")->capture_default_str();
+    app.add_option("--deaths", wanted.deaths, "deaths of OS processes at least, if isolated")
+        ->capture_default_str();
+    app.add_option("--isolation", where, "in-program, os-process, or both, one after the other")
+        ->check(CLI::IsMember({"in-program", "os-process", "both"}))
+        ->capture_default_str();
     app.add_option("--clients", wanted.clients, "verifying clients")->capture_default_str();
     app.add_option("--benchmark-requests", wanted.benchmark_requests,
                    "requests of each redis-benchmark test; a multiple of 16")
@@ -589,9 +420,10 @@ int main(int argc, char** argv) {
     CLI11_PARSE(app, argc, argv);
     // Crashes are what this is about: a thousand warnings that there was one tell nothing more.
     spdlog::set_level(spdlog::level::err);
-    const sigset_t signals = kv::ending_signals();  // before there are other threads
-    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-    return kv::demo(wanted).run();
+    std::vector<kv::isolation> all;
+    if (where != "os-process") all.push_back(kv::isolation::in_program);
+    if (where != "in-program") all.push_back(kv::isolation::os_process);
+    return kv::run_demos(wanted, all);
   } catch (const std::exception& error) {
     fmt::print(stderr, "kv_demo: {}\n", error.what());
     return 2;

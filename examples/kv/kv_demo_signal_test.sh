@@ -14,11 +14,11 @@ fail() {
   exit 1
 }
 
-# The pids of the OS processes whose parent is $1, one a line.
+# The pids of the redis-benchmarks whose parent is $1, one a line.
 children() {
   for stat in /proc/[0-9]*/stat; do
     # pid (name) state parent ...; it may be gone by now
-    sed -n "s/^\([0-9]*\) (.*) [^Z] $1 .*/\1/p" "$stat" 2> /dev/null || true
+    sed -n "s/^\([0-9]*\) (redis-benchmark) [^Z] $1 .*/\1/p" "$stat" 2> /dev/null || true
   done
 }
 # An OS process that nobody has waited for yet is over, too.
@@ -26,12 +26,12 @@ gone() {
   ! grep -q '^[0-9]* (redis-benchmark) [^ZX]' "/proc/$1/stat" 2> /dev/null
 }
 
-# end_by SIGNAL EXIT_CODE: starts a demo, lets it get to work, ends it.
+# end_by SIGNAL EXIT_CODE ISOLATION: starts a demo, lets it get to work, ends it.
 end_by() {
   rm -f "$folder/out" "$folder/rest"
   mkfifo "$folder/out"
   env --default-signal=INT "$demo" --seconds 300 --seconds-max 300 --clients 2 --seed 1 \
-    --benchmark-requests 160000 > "$folder/out" 2>&1 &
+    --isolation "$3" --benchmark-requests 160000 > "$folder/out" 2>&1 &
   pid=$!
   exec 3< "$folder/out"
   child=
@@ -52,9 +52,11 @@ end_by() {
   done
 }
 
-end_by KILL 137
-for signal in INT:130 TERM:143; do
-  end_by "${signal%:*}" "${signal#*:}"
+end_by KILL 137 in-program
+for signal in INT:130:in-program TERM:143:os-process; do
+  isolation=${signal##*:}
+  signal=${signal%:*}
+  end_by "${signal%:*}" "${signal#*:}" "$isolation"
   grep -q "writes lost  *0$" "$folder/rest" || fail "no table after SIG${signal%:*}"
   tail -n 1 "$folder/rest" | grep -q "^demo: requests=.* lost=0 duplicated=0 " ||
     fail "no last line after SIG${signal%:*}"

@@ -3,7 +3,10 @@
 
 #include <chrono>
 
+#include <peeper/os_process.hpp>
+
 #include "commands.hpp"
+#include "deaths.hpp"
 
 namespace kv {
 namespace {
@@ -13,12 +16,14 @@ namespace {
 constexpr std::size_t replies_bytes_max = 1 << 20;
 
 template <typename Run>
-outcome run_commands(const command_run& message, const server_statistics& statistics, Run run_one) {
+outcome run_commands(const command_run& message, Run run_one) {
+  static const server_figures none;
+  const packed_commands commands(message.commands, message.count);
   outcome result;
   reply_writer reply(result.replies);
   while (result.done < message.count && result.replies.size() < replies_bytes_max) {
-    run_one(invocation{(*message.batch)[message.first + result.done], message.now_ms, statistics,
-                       reply});
+    run_one(invocation{commands[result.done], message.now_ms, message.value_bytes_max,
+                       message.figures ? *message.figures : none, reply});
     ++result.done;
   }
   return result;
@@ -27,11 +32,11 @@ outcome run_commands(const command_run& message, const server_statistics& statis
 }  // namespace
 
 outcome kv_server::handle_call(const execute& message, store& data) {
-  return run_commands(message, *statistics_, [&](const invocation& call) { run(data, call); });
+  return run_commands(message.run, [&](const invocation& call) { run(data, call); });
 }
 
 outcome kv_server::handle_call(const query& message, const store& data) {
-  return run_commands(message, *statistics_, [&](const invocation& call) { run_read(data, call); });
+  return run_commands(message.run, [&](const invocation& call) { run_read(data, call); });
 }
 
 void kv_server::handle_cast(const expire_tick& message, store& data) {
@@ -40,8 +45,12 @@ void kv_server::handle_cast(const expire_tick& message, store& data) {
   expire(data, message.now_ms, keys_max);
 }
 
-peeper::options<kv_server> server_options() {
-  return {
+std::string_view to_string(isolation where) {
+  return where == isolation::os_process ? "os-process" : "in-program";
+}
+
+peeper::options<kv_server> server_options(isolation where) {
+  peeper::options<kv_server> options{
       .name = "kv",
       // Whoever can send CRASH could else end the server for good: 1000 times in 10 s is the
       // default.
@@ -51,6 +60,13 @@ peeper::options<kv_server> server_options() {
       // as well would do it twice.
       .keep_poison = 0,
   };
+  if (where == isolation::os_process) {
+    options.isolation = peeper::os_process({
+        .callback_limit = std::chrono::seconds(2),
+        .limits = {.memory_bytes = memory_can_be_limited ? std::uint64_t{4} << 30U : 0},
+    });
+  }
+  return options;
 }
 
 }  // namespace kv

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 #include <fmt/compile.h>
@@ -95,6 +96,50 @@ void append_any(std::string& out, std::span<const Text> arguments) {
 command_view request_batch::operator[](std::size_t index) const {
   const std::size_t begin = index == 0 ? 0 : ends_[index - 1];
   return {bytes_.data(), std::span(arguments_).subspan(begin, ends_[index] - begin)};
+}
+
+std::vector<std::byte> request_batch::pack(std::size_t first, std::size_t count) const {
+  using slice = command_view::slice;
+  const std::size_t begin = first == 0 ? 0 : ends_[first - 1];
+  const auto ends = std::span(ends_).subspan(first, count);
+  const auto arguments = std::span(arguments_).subspan(begin, ends.back() - begin);
+  std::size_t bytes_begin = bytes_.size();
+  std::size_t bytes_end = 0;
+  for (const slice& word : arguments) {
+    bytes_begin = std::min<std::size_t>(bytes_begin, word.offset);
+    bytes_end = std::max<std::size_t>(bytes_end, std::size_t{word.offset} + word.length);
+  }
+  bytes_begin = std::min(bytes_begin, bytes_end);
+  std::vector<std::byte> packed;
+  packed.reserve(ends.size_bytes() + arguments.size_bytes() + bytes_end - bytes_begin);
+  packed.resize(ends.size_bytes() + arguments.size_bytes());
+  std::byte* out = packed.data();
+  for (const std::uint32_t end : ends) {
+    const auto shifted = static_cast<std::uint32_t>(end - begin);
+    std::memcpy(out, &shifted, sizeof shifted);
+    out += sizeof shifted;
+  }
+  for (slice word : arguments) {
+    word.offset -= static_cast<std::uint32_t>(bytes_begin);
+    std::memcpy(out, &word, sizeof word);
+    out += sizeof word;
+  }
+  const auto bytes = std::as_bytes(std::span(bytes_)).subspan(bytes_begin, bytes_end - bytes_begin);
+  packed.insert(packed.end(), bytes.begin(), bytes.end());
+  return packed;
+}
+
+// A vector of bytes is aligned for any number, and the numbers come first.
+packed_commands::packed_commands(std::span<const std::byte> packed, std::size_t count) {
+  ends_ = {reinterpret_cast<const std::uint32_t*>(packed.data()), count};
+  packed = packed.subspan(ends_.size_bytes());
+  arguments_ = {reinterpret_cast<const command_view::slice*>(packed.data()), ends_.back()};
+  bytes_ = reinterpret_cast<const char*>(packed.subspan(arguments_.size_bytes()).data());
+}
+
+command_view packed_commands::operator[](std::size_t index) const {
+  const std::size_t begin = index == 0 ? 0 : ends_[index - 1];
+  return {bytes_, arguments_.subspan(begin, ends_[index] - begin)};
 }
 
 request_batch request_batch::of(std::span<const std::vector<std::string>> commands) {

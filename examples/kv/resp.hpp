@@ -65,6 +65,10 @@ class request_batch {
   /// How many bytes the commands took on the wire.
   [[nodiscard]] std::size_t wire_bytes() const { return bytes_.size(); }
 
+  /// RETURNS: the commands first..first+count in one piece, to be read by packed_commands.
+  /// REQUIRES: they are there, and count > 0.
+  [[nodiscard]] std::vector<std::byte> pack(std::size_t first, std::size_t count) const;
+
   /// A batch made by hand, for tests and for callers that have no connection.
   [[nodiscard]] static request_batch of(std::span<const std::vector<std::string>> commands);
 
@@ -74,6 +78,28 @@ class request_batch {
   std::string bytes_;
   std::vector<command_view::slice> arguments_;
   std::vector<std::uint32_t> ends_;  // for each command: the end of its slices in arguments_
+};
+
+/// Some commands of a batch as one value that can be moved, copied and sent to another OS process,
+/// for one allocation and no work for each byte:
+///
+///     for each command: the end of its slices  | 32 bits
+///     slices: offset in the bytes, length      | 32 + 32 bits
+///     the bytes
+///
+/// A view: the packed bytes must outlive it.
+class packed_commands {
+ public:
+  /// REQUIRES: `packed` is what pack() returned for that `count`.
+  packed_commands(std::span<const std::byte> packed, std::size_t count);
+
+  /// REQUIRES: index < count.
+  [[nodiscard]] command_view operator[](std::size_t index) const;
+
+ private:
+  std::span<const std::uint32_t> ends_;
+  std::span<const command_view::slice> arguments_;
+  const char* bytes_ = nullptr;
 };
 
 /// Cuts commands from the byte stream of one client: arrays of bulk strings, and Redis's inline

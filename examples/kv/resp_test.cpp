@@ -13,19 +13,25 @@
 namespace kv {
 namespace {
 
+using namespace std::string_literals;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
 using words = std::vector<std::string>;
 
-std::vector<words> commands_of(const request_batch& batch) {
+template <typename Commands>
+std::vector<words> words_of(const Commands& commands, std::size_t first, std::size_t count) {
   std::vector<words> found;
-  for (std::size_t i = 0; i < batch.size(); ++i) {
+  for (std::size_t i = first; i < first + count; ++i) {
     words command;
-    for (std::size_t k = 0; k < batch[i].size(); ++k) command.emplace_back(batch[i][k]);
+    for (std::size_t k = 0; k < commands[i].size(); ++k) command.emplace_back(commands[i][k]);
     found.push_back(std::move(command));
   }
   return found;
+}
+
+std::vector<words> commands_of(const request_batch& batch) {
+  return words_of(batch, 0, batch.size());
 }
 
 struct parsed {
@@ -315,6 +321,20 @@ TEST(parse_integer, IsAsStrictAsRedis) {
   EXPECT_EQ(parse_integer("-9223372036854775808"), std::numeric_limits<std::int64_t>::min());
   for (const char* text : {"", "-", "+1", "01", "-0", " 1", "1 ", "1.0", "9223372036854775808"}) {
     EXPECT_EQ(parse_integer(text), std::nullopt) << text;
+  }
+}
+
+TEST(packed_commands, AreThoseOfTheBatch) {
+  request_parser parser;
+  parser.feed("*2\r\n$3\r\nGET\r\n$0\r\n\r\nSET 'a b' \"\"\r\nPING\r\n*1\r\n$3\r\n\0\r\n\r\n"s);
+  const request_batch batch = parser.take();
+  ASSERT_EQ(batch.size(), 4U);
+  for (std::size_t first = 0; first < batch.size(); ++first) {
+    for (std::size_t count = 1; first + count <= batch.size(); ++count) {
+      const std::vector<std::byte> bytes = batch.pack(first, count);
+      const packed_commands packed(bytes, count);
+      ASSERT_EQ(words_of(packed, 0, count), words_of(batch, first, count)) << first << " " << count;
+    }
   }
 }
 

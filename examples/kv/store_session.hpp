@@ -23,7 +23,8 @@ class store_session {
     const request_batch batch = request_batch::of(std::span(&command, 1));
     std::string wire;
     reply_writer writer(wire);
-    const invocation call{batch[0], now_ms, statistics_, writer};
+    const server_figures figures = figures_of(statistics_);
+    const invocation call{batch[0], now_ms, statistics_.limits.bulk_bytes_max, figures, writer};
     if (reads_only(batch[0])) {
       run_read(kept_.value(), call);
     } else {

@@ -30,13 +30,15 @@ class tcp : public running_server {
   }
 };
 
-TEST_F(tcp, AnswersACommand) {
+KV_FOR_BOTH_ISOLATIONS(tcp);
+
+TEST_P(tcp, AnswersACommand) {
   tcp_client client(port());
   EXPECT_EQ(to_string(client.command({"SET", "a", "1"})), "OK");
   EXPECT_EQ(to_string(client.command({"GET", "a"})), "\"1\"");
 }
 
-TEST_F(tcp, AnswersTenThousandCommandsOfOneWriteInOrder) {
+TEST_P(tcp, AnswersTenThousandCommandsOfOneWriteInOrder) {
   std::string wire;
   for (int i = 0; i < 10'000; ++i)
     append_command(wire, std::span<const std::string>(words{"INCR", "n"}));
@@ -45,7 +47,7 @@ TEST_F(tcp, AnswersTenThousandCommandsOfOneWriteInOrder) {
   for (int i = 1; i <= 10'000; ++i) ASSERT_EQ(client.receive().number, i);
 }
 
-TEST_F(tcp, KeepsOrderWhereConnectionCommandsStandAmongOthers) {
+TEST_P(tcp, KeepsOrderWhereConnectionCommandsStandAmongOthers) {
   tcp_client client(port());
   client.send(
       "INCR n\r\nCLIENT SETNAME me\r\nINCR n\r\nCLIENT GETNAME\r\nGET n\r\nSELECT 0\r\nPING\r\n");
@@ -54,7 +56,7 @@ TEST_F(tcp, KeepsOrderWhereConnectionCommandsStandAmongOthers) {
   EXPECT_EQ(text, "(integer) 1 OK (integer) 2 \"me\" \"2\" OK PONG ");
 }
 
-TEST_F(tcp, MovesLargeValues) {
+TEST_P(tcp, MovesLargeValues) {
   const std::string large(10 * 1024 * 1024, 'x');
   tcp_client client(port());
   EXPECT_EQ(to_string(client.command({"SET", "large", large})), "OK");
@@ -62,7 +64,7 @@ TEST_F(tcp, MovesLargeValues) {
   EXPECT_EQ(client.command({"STRLEN", "large"}).number, 10 * 1024 * 1024);
 }
 
-TEST_F(tcp, AnswersWhatCameBeforeAProtocolErrorThenClosesWithItsText) {
+TEST_P(tcp, AnswersWhatCameBeforeAProtocolErrorThenClosesWithItsText) {
   const std::pair<std::string, std::string> cases[] = {
       {"*1\r\n$-5\r\n", "-ERR Protocol error: invalid bulk length\r\n"},
       {"*1\r\n$70000000\r\n", "-ERR Protocol error: invalid bulk length\r\n"},
@@ -81,7 +83,7 @@ TEST_F(tcp, AnswersWhatCameBeforeAProtocolErrorThenClosesWithItsText) {
   EXPECT_EQ(statistics_->protocol_errors, std::size(cases));
 }
 
-TEST_F(tcp, RefusesARequestOverItsLimits) {
+TEST_P(tcp, RefusesARequestOverItsLimits) {
   tcp_server::options small;
   small.limits.bulk_bytes_max = 1000;
   small.limits.request_bytes_max = 1500;
@@ -95,14 +97,14 @@ TEST_F(tcp, RefusesARequestOverItsLimits) {
   EXPECT_EQ(client.receive_until_closed(), "-ERR Protocol error: too big request\r\n");
 }
 
-TEST_F(tcp, AnswersAClientThatHasClosedItsSide) {
+TEST_P(tcp, AnswersAClientThatHasClosedItsSide) {
   tcp_client client(port());
   client.send("INCR n\r\nINCR n\r\nINCR n\r\nINCR half");
   client.close_sending_side();
   EXPECT_EQ(client.receive_until_closed(), ":1\r\n:2\r\n:3\r\n");
 }
 
-TEST_F(tcp, QuitAnswersAndClosesAndRunsNothingBehindIt) {
+TEST_P(tcp, QuitAnswersAndClosesAndRunsNothingBehindIt) {
   tcp_client client(port());
   client.send("SET a 1\r\nQUIT\r\nSET a 2\r\n");
   EXPECT_EQ(client.receive_until_closed(), "+OK\r\n+OK\r\n");
@@ -110,7 +112,7 @@ TEST_F(tcp, QuitAnswersAndClosesAndRunsNothingBehindIt) {
   EXPECT_EQ(other.command({"GET", "a"}).text, "1");
 }
 
-TEST_F(tcp, RunsNothingForABrowser) {
+TEST_P(tcp, RunsNothingForABrowser) {
   tcp_client client(port());
   client.send("POST / HTTP/1.1\r\nHost: localhost\r\n\r\nSET a 1\r\n");
   EXPECT_EQ(client.receive_until_closed(), "");
@@ -118,7 +120,7 @@ TEST_F(tcp, RunsNothingForABrowser) {
   EXPECT_EQ(to_string(other.command({"GET", "a"})), "(nil)");
 }
 
-TEST_F(tcp, ServesThousandsOfConnections) {
+TEST_P(tcp, ServesThousandsOfConnections) {
   const std::size_t files = raise_open_files_limit();
   const std::size_t wanted = std::min<std::size_t>(2000, (files - 200) / 2);
   std::vector<std::unique_ptr<tcp_client>> clients;
@@ -135,7 +137,7 @@ TEST_F(tcp, ServesThousandsOfConnections) {
   wait_until(*clients[0], {"INFO"}, "connected_clients:1\r");
 }
 
-TEST_F(tcp, TellsAClientTooManyThatItIsOne) {
+TEST_P(tcp, TellsAClientTooManyThatItIsOne) {
   tcp_server::options few;
   few.clients_max = 2;
   start(few);
@@ -148,7 +150,7 @@ TEST_F(tcp, TellsAClientTooManyThatItIsOne) {
   EXPECT_EQ(first.command({"PING"}).text, "PONG");
 }
 
-TEST_F(tcp, ForgetsClientsThatVanish) {
+TEST_P(tcp, ForgetsClientsThatVanish) {
   tcp_client stays(port());
   for (int i = 0; i < 200; ++i) {
     tcp_client idle(port());
@@ -161,7 +163,7 @@ TEST_F(tcp, ForgetsClientsThatVanish) {
   wait_until(stays, {"CLIENT", "LIST"}, "id=1 ");
 }
 
-TEST_F(tcp, ASlowReaderWaitsForItselfOnly) {
+TEST_P(tcp, ASlowReaderWaitsForItselfOnly) {
   tcp_client slow(port());
   const std::string megabyte(1024 * 1024, 'x');
   slow.command({"SET", "large", megabyte});
@@ -173,7 +175,7 @@ TEST_F(tcp, ASlowReaderWaitsForItselfOnly) {
   for (int i = 0; i < 200; ++i) ASSERT_EQ(slow.receive().text.size(), megabyte.size());
 }
 
-TEST_F(tcp, ListsItsClientsByName) {
+TEST_P(tcp, ListsItsClientsByName) {
   tcp_client one(port());
   tcp_client two(port());
   one.command({"CLIENT", "SETNAME", "first"});
@@ -184,7 +186,7 @@ TEST_F(tcp, ListsItsClientsByName) {
   EXPECT_THAT(one.command({"CLIENT", "INFO"}).text, HasSubstr("name=first"));
 }
 
-TEST_F(tcp, ExpiredKeysGoWithoutBeingTouched) {
+TEST_P(tcp, ExpiredKeysGoWithoutBeingTouched) {
   tcp_client client(port());
   for (int i = 0; i < 100; ++i) client.command({"SET", fmt::format("k{}", i), "v", "PX", "1"});
   client.command({"SET", "stays", "v"});
@@ -192,7 +194,7 @@ TEST_F(tcp, ExpiredKeysGoWithoutBeingTouched) {
   EXPECT_EQ(client.command({"GET", "stays"}).text, "v");
 }
 
-TEST_F(tcp, SaysWhyItCannotListen) {
+TEST_P(tcp, SaysWhyItCannotListen) {
   tcp_server::options taken;
   taken.port = port();
   const auto second = tcp_server::start(data_, std::make_shared<server_statistics>(), taken);
@@ -206,7 +208,7 @@ TEST_F(tcp, SaysWhyItCannotListen) {
   EXPECT_THAT(third.error(), HasSubstr("'nowhere' is not an IP address"));
 }
 
-TEST_F(tcp, StopAnswersWhatIsUnderWayAndFreesThePort) {
+TEST_P(tcp, StopAnswersWhatIsUnderWayAndFreesThePort) {
   tcp_client client(port());
   client.command({"PING"});
   const std::uint16_t was = port();
@@ -216,7 +218,7 @@ TEST_F(tcp, StopAnswersWhatIsUnderWayAndFreesThePort) {
   tcp_->stop();
 }
 
-TEST_F(tcp, SaysSoWhenTheDataServerHasStopped) {
+TEST_P(tcp, SaysSoWhenTheDataServerHasStopped) {
   tcp_client client(port());
   client.command({"PING"});
   ASSERT_TRUE(peeper::stop(data_).has_value());
@@ -226,7 +228,7 @@ TEST_F(tcp, SaysSoWhenTheDataServerHasStopped) {
 
 // --- crashes -------------------------------------------------------------------------------------
 
-TEST_F(tcp, OnlyTheCommandThatCrashesFails) {
+TEST_P(tcp, OnlyTheCommandThatCrashesFails) {
   tcp_client client(port());
   client.send(
       "INCR n\r\nRPUSH l a\r\nCRASH boom\r\nINCR n\r\nCRASH bang RPUSH l never\r\nRPUSH l b\r\n"
@@ -240,7 +242,7 @@ TEST_F(tcp, OnlyTheCommandThatCrashesFails) {
             "\"2\"\n[\"a\", \"b\"]\n");
 }
 
-TEST_F(tcp, CrashesOfOneClientDoNotReachAnother) {
+TEST_P(tcp, CrashesOfOneClientDoNotReachAnother) {
   std::atomic<bool> stop{false};
   std::thread crashing([&] {
     tcp_client client(port());
@@ -255,7 +257,7 @@ TEST_F(tcp, CrashesOfOneClientDoNotReachAnother) {
   crashing.join();
 }
 
-TEST_F(tcp, KillsFailNoCommandAndRepeatNone) {
+TEST_P(tcp, KillsFailNoCommandAndRepeatNone) {
   tcp_client client(port());
   std::string wire;
   for (int i = 0; i < 50; ++i)

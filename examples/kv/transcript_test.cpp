@@ -30,8 +30,9 @@ std::vector<std::string> lines_of(const std::string& text) {
 }
 
 class transcript : public running_server {};
+KV_FOR_BOTH_ISOLATIONS(transcript);
 
-TEST_F(transcript, RedisCliShowsWhatItShowsForRedis) {
+TEST_P(transcript, RedisCliShowsWhatItShowsForRedis) {
   const std::string folder = KV_SOURCE_DIR;
   const auto ran = run_child({"redis-cli", "-p", fmt::format("{}", port()), "--no-raw"},
                              folder + "/transcript_commands.txt");
