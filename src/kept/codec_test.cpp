@@ -397,6 +397,57 @@ TEST(delta, BytesAreThoseOfTheWorkedExample) {
                    0x81, 0x61, 0x7A, 0x83, 0x80, 0x00, 0xA1, 0x00, 0x03, 0xFF}));
 }
 
+/// Counts how often one of it has to make place for another.
+struct counts_moves {
+  int value = 0;
+  static inline int moves = 0;
+
+  counts_moves() = default;
+  explicit counts_moves(int v) : value{v} {}
+  counts_moves(const counts_moves&) = default;
+  counts_moves& operator=(const counts_moves&) = default;
+  counts_moves(counts_moves&& other) noexcept : value{other.value} { ++moves; }
+  counts_moves& operator=(counts_moves&& other) noexcept {
+    value = other.value;
+    ++moves;
+    return *this;
+  }
+  ~counts_moves() = default;
+  bool operator==(const counts_moves&) const = default;
+};
+BOOST_DESCRIBE_STRUCT(counts_moves, (), (value))
+
+TEST(delta, AppliedToAnEndOfADequeMovesNoNeighbour) {
+  struct line {
+    kept_deque<counts_moves> waiting;
+  };
+  const auto change = [](auto fn) {
+    detail::kept_state<line> source{line{}};
+    detail::kept_state<line> target{line{}};
+    for (auto* each : {&source, &target}) {
+      for (int i = 0; i < 1000; ++i) each->value().waiting.emplace_back(i);
+    }
+    source.record_deltas(true);
+    source.begin();
+    fn(source.value().waiting);
+    source.prepare();
+    source.commit();
+    // What makes room moves all, once in a while.
+    target.value().waiting.emplace_back(0);
+    target.value().waiting.pop_back();
+    counts_moves::moves = 0;
+    EXPECT_TRUE(apply_delta(target, source.last_delta()));
+    EXPECT_EQ(target.value().waiting, source.value().waiting);
+    return counts_moves::moves;
+  };
+  EXPECT_LT(change([](auto& d) { d.push_front(counts_moves{-1}); }), 20);
+  EXPECT_LT(change([](auto& d) { d.push_back(counts_moves{-1}); }), 20);
+  EXPECT_LT(change([](auto& d) { d.pop_front(); }), 20);
+  EXPECT_LT(change([](auto& d) { d.pop_back(); }), 20);
+  const std::array more{counts_moves{-3}, counts_moves{-2}, counts_moves{-1}};
+  EXPECT_LT(change([&](auto& d) { d.insert(d.begin(), more.begin(), more.end()); }), 60);
+}
+
 TEST(delta_size, DependsOnTheOperationAndNotOnTheContainer) {
   struct lists {
     kept_map<std::string, kept_deque<std::string>> all;

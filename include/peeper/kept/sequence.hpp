@@ -676,6 +676,10 @@ class sequence : public kept_base {
     refuse_if_open();
     cells_.make_room(count);
     const auto move_in = [&]() noexcept {
+      if (storage::both_ends && index == 0) {  // moves no neighbour: a delta's push_front is this
+        for (std::size_t i = count; i > 0; --i) cells_.insert(0, std::move(fresh[i - 1]));
+        return;
+      }
       for (std::size_t i = 0; i < count; ++i) cells_.insert(cells_.size(), std::move(fresh[i]));
       if (index + count != cells_.size()) cells_.rotate_tail(index, count);
     };
