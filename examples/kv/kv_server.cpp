@@ -62,6 +62,7 @@ peeper::options<kv_server> server_options(isolation where) {
   };
   if (where == isolation::os_process) {
     options.isolation = peeper::os_process({
+        .follower = peeper::followers::two,  // kills come close together
         .callback_limit = std::chrono::seconds(2),
         .limits = {.memory_bytes = memory_can_be_limited ? std::uint64_t{4} << 30U : 0},
     });
