@@ -61,6 +61,9 @@ class kept_tables {
   [[nodiscard]] bool keeps(std::string_view name) const noexcept {
     return all_ || std::ranges::find(names_, name) != names_.end();
   }
+  explicit kept_tables(std::vector<std::string> names) noexcept : names_{std::move(names)} {}
+  [[nodiscard]] bool keeps_all() const noexcept { return all_; }
+  [[nodiscard]] const std::vector<std::string>& names() const noexcept { return names_; }
   friend bool operator==(const kept_tables&, const kept_tables&) = default;
 
  private:

@@ -75,7 +75,7 @@ struct table {
   /// instead, same id, as of the last commit: `init` runs on every start.
   /// RETURNS: name_taken; type_mismatch if the kept table of that name is of another type.
   [[nodiscard]] static std::expected<owner, table_error> create(table_options options = {}) {
-    return as_owner(detail::create_table(std::move(options), typeid(store), &store::make, true));
+    return as_owner(detail::create_table(std::move(options), detail::table_type_of<store>, true));
   }
   /// In a callback: makes a table with the rows of a file that to_file() wrote, also of an older
   /// version of the row. RETURNS: as create(), though a kept table of that name is name_taken, too;
@@ -87,7 +87,7 @@ struct table {
                   "a row that comes from a file needs an encoding (see codec.hpp) and a default "
                   "constructor");
     auto made =
-        as_owner(detail::create_table(std::move(options), typeid(store), &store::make, false));
+        as_owner(detail::create_table(std::move(options), detail::table_type_of<store>, false));
     if (!made) return made;
     auto loaded = load(*made, path);
     if (loaded) return made;

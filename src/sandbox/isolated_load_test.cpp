@@ -53,6 +53,13 @@ struct ask_totals {
   using reply = totals;
 };
 
+struct account {
+  std::uint32_t client = 0;
+  std::uint64_t last = 0;
+};
+using accounts = peeper::table<account, &account::client>;
+
+/// State, table and dictionary say the same, or they have not been kept together.
 struct bank {
   static constexpr bool isolatable = true;
   struct state {
@@ -60,19 +67,24 @@ struct bank {
     peeper::kept_map<std::uint64_t, std::string> texts;
     totals sums;
   };
-  static state init() {
+  state init() {
+    all_ = accounts::create({.name = "accounts"}).value();
     if (peeper::restart_count() == 0) {
       static_cast<void>(peeper::send_interval(peeper::self<bank>(), 1ms, beat{}));
     }
     return {};
   }
-  static bool handle_call(const deposit& m, state& s) {
+  bool handle_call(const deposit& m, state& s) {
     s.sums.bytes += m.text.size();
     s.texts.insert_or_assign(m.number % 100, m.text);
     const auto found = s.last.find(m.client);
     const std::uint64_t before = found == s.last.end() ? 0 : found->second;
     if (m.number != before + 1) return false;
+    if (all_.lookup_element<&account::last>(m.client, 0) != before) return false;
+    if (peeper::dictionary().get<std::uint64_t>(m.client).value_or(0) != before) return false;
     s.last.insert_or_assign(m.client, m.number);
+    all_.insert({m.client, m.number});
+    peeper::dictionary().put(m.client, m.number);
     ++s.sums.deposits;
     return true;
   }
@@ -84,6 +96,7 @@ struct bank {
     return t;
   }
   static std::int64_t handle_call(who /*m*/, const state& /*s*/) { return ::getpid(); }
+  accounts::owner all_;
 };
 
 /// 10,000 in all; fewer where each takes long.
@@ -107,6 +120,7 @@ class isolated_load : public ::testing::TestWithParam<followers> {
       : bank_{peeper::start<bank>(rt_, {.name = "bank",
                                         .max_restarts = 1'000'000,
                                         .keep_poison = 1'000'000,
+                                        .keep_tables = peeper::kept_tables::all(),
                                         .isolation = peeper::os_process({.follower = GetParam()})})
                   .value()} {}
 
@@ -199,6 +213,10 @@ TEST_P(isolated_load, LosesNothingWhileItsOsProcessesAreKilled) {
   const auto t = bank_.call(ask_totals{}).value();
   const auto counts = peeper::statistics_of(bank_).value();
   EXPECT_EQ(t.deposits, acknowledged_);
+  const auto table = peeper::find_table<accounts>(rt_, "accounts").value();
+  const auto in_table = table.fold(
+      std::uint64_t{0}, [](std::uint64_t sum, const account& a) { return sum + a.last; });
+  EXPECT_EQ(in_table.value(), acknowledged_);
   EXPECT_GT(acknowledged_, 0U);
   EXPECT_GT(t.beats, 0U);
   const auto aside = peeper::list_poison(bank_).value();
@@ -211,17 +229,9 @@ TEST_P(isolated_load, LosesNothingWhileItsOsProcessesAreKilled) {
   RecordProperty("crashes", std::to_string(counts.crashes));
 }
 
-std::string name_of(const ::testing::TestParamInfo<followers>& tested) {
-  switch (tested.param) {
-    case followers::none: return "none";
-    case followers::one: return "one";
-    case followers::two: return "two";
-  }
-  return {};
-}
 INSTANTIATE_TEST_SUITE_P(followers, isolated_load,
                          ::testing::Values(followers::none, followers::one, followers::two),
-                         &name_of);
+                         &test::name_of);
 
 }  // namespace
 }  // namespace peeper::sandbox

@@ -28,6 +28,7 @@
 #include "sandbox/server_replica.hpp"
 #include "sandbox/server_wire.hpp"
 #include "server/current.hpp"
+#include "table/table_elsewhere.hpp"
 
 namespace peeper::sandbox {
 
@@ -70,11 +71,6 @@ class isolated_server final : public peeper::detail::worker_process {
 
   void start(bool first) override {
     if (lost_) throw exit_reason{*lost_};
-    if (server_->options().keep_tables != kept_tables{}) {
-      throw std::invalid_argument{
-          "peeper: keep_tables is not to be had with isolation = os_process: put the rows into the "
-          "state, as a kept_map"};
-    }
     if (server_->runtime().env().simulated()) {
       throw std::invalid_argument{
           "peeper: isolation = os_process needs the real machine: a simulation has no OS "
@@ -92,6 +88,7 @@ class isolated_server final : public peeper::detail::worker_process {
     if (!set_up_known_ && keeps_copy() && class_->has_state(*server_)) {
       out.bytes(class_->encode_state(*server_));
       dictionary_.write(out);
+      peeper::detail::write_kept_tables(*server_, out);
     }
     exchange(to_worker::start, {}, out.view(), nullptr);
     started_ = set_up_known_ = true;
@@ -186,6 +183,8 @@ class isolated_server final : public peeper::detail::worker_process {
     set_up_out_.truncate(0);
     set_up_out_.natural(server_->server_pid().raw());
     set_up_out_.text(server_->options().name);
+    set_up_out_.boolean(server_->options().keep_tables.keeps_all());
+    peeper::detail::encode_value(set_up_out_, server_->options().keep_tables.names());
     set_up_out_.bytes(set_up_);
     return set_up_out_.view();
   }
@@ -202,7 +201,7 @@ class isolated_server final : public peeper::detail::worker_process {
     } const at_end{this};
     head.epoch = epoch_;
     pair_->want_deltas(type != to_worker::replace_state &&
-                       (keeps_copy() || class_->listened(*server_)));
+                       (follows_state() || peeper::detail::has_tables(*server_)));
     write_with_head(out_, head, payload);
     const auto number = pair_->send(static_cast<std::uint16_t>(type), out_);
     if (!number) {
@@ -252,6 +251,9 @@ class isolated_server final : public peeper::detail::worker_process {
           {elsewhere_access::running_generation(*server_), reason}});
     }
     throw exit_reason{reason};
+  }
+  [[nodiscard]] bool follows_state() const noexcept {
+    return keeps_copy() || class_->listened(*server_);
   }
   exit_reason note_crash() {
     ++epoch_;
@@ -379,6 +381,17 @@ class isolated_server final : public peeper::detail::worker_process {
       if (!dictionary_.take(delta.subspan(1))) throw bad_crossing{"no change of a dictionary"};
       return;
     }
+    if (kind == delta_kind::rows) {
+      table_id id;
+      delta = delta.subspan(1);
+      if (!read_head(delta, id)) throw bad_crossing{"no rows"};
+      cbor_reader in{delta};
+      if (!peeper::detail::make_changes(*server_, id, in)) {
+        throw bad_crossing{"rows that do not fit their table"};
+      }
+      return;
+    }
+    if (!follows_state()) return;
     if (kind != delta_kind::change && kind != delta_kind::whole_state) return;
     if (!class_->follow(*server_, delta.subspan(1), kind == delta_kind::whole_state)) {
       throw bad_crossing{"a delta that does not fit"};
@@ -388,6 +401,13 @@ class isolated_server final : public peeper::detail::worker_process {
     switch (what) {
       case question::send: send(bytes); return;
       case question::call: answer_call(bytes); return;
+      case question::table: {
+        const auto wanted = decode<peeper::detail::table_request>(bytes);
+        if (!wanted) break;
+        answer(encode(peeper::detail::change_table(*server_, *wanted)));
+        pair_->want_deltas(true);
+        return;
+      }
       case question::find: {
         cbor_reader in{bytes};
         std::string_view name;

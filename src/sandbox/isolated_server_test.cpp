@@ -274,6 +274,193 @@ struct rich {
   }
 };
 
+// --- tables
+
+struct seat {
+  int id = 0;
+  std::string guest;
+  int visits = 0;
+};
+using seats = peeper::table<seat, &seat::id, peeper::ordered_set>;
+struct line {
+  std::string room;
+  int number = 0;
+};
+using lines = peeper::table<line, &line::room, peeper::duplicate_bag>;
+
+struct sit {
+  using reply = bool;
+  int id = 0;
+  std::string guest;
+  bool unlucky = false;  ///< the worker's OS process dies
+};
+struct leave {
+  int id = 0;
+};
+struct whole_table {
+  using reply = std::vector<seat>;
+};
+struct rename_to {
+  using reply = std::string;  ///< an error
+  std::string name;
+};
+struct give_to {
+  using reply = std::string;
+  std::uint64_t server = 0;
+};
+struct drop_log {};
+struct make_log {
+  using reply = std::string;
+};
+struct scribble {
+  using reply = std::vector<int>;
+  int lines = 0;
+};
+/// Two tables: one is kept, the other goes with its worker.
+struct hotel {
+  static constexpr bool isolatable = true;
+  using state = int;
+  state init(const std::string& name) {
+    all_ = seats::create({.name = name}).value();
+    log_ = lines::create({.name = name + " log"}).value();
+    return 0;
+  }
+  bool handle_call(const sit& m, state& n) {
+    ++n;
+    const bool fresh = all_.insert_new({m.id, m.guest, 0});
+    all_.update_counter<&seat::visits>(m.id, 1);
+    log_.insert({"all", m.id});
+    if (m.unlucky) ::raise(SIGSEGV);
+    if (m.guest.empty()) throw std::runtime_error{"nobody"};
+    return fresh;
+  }
+  void handle_cast(leave m, state& /*n*/) { all_.erase(m.id); }
+  std::vector<seat> handle_call(whole_table /*m*/, const state& /*n*/) {
+    return all_.select([](const seat& /*s*/) { return true; });
+  }
+  std::string handle_call(const rename_to& m, state& /*n*/) {
+    const auto done = all_.rename(m.name);
+    return done ? "" : std::string{to_string(done.error().code())};
+  }
+  std::string handle_call(const give_to& m, state& /*n*/) {
+    const auto done = log_.give_away(peeper::pid::from_raw(m.server));
+    return done ? "" : std::string{to_string(done.error().code())};
+  }
+  std::string handle_call(make_log /*m*/, state& /*n*/) {
+    auto made = lines::create({.name = "another log", .access = peeper::access::public_});
+    if (made) return "a public table";
+    made = lines::create({.name = "taken"});
+    return made ? "" : std::string{to_string(made.error().code())};
+  }
+  std::vector<int> handle_call(const scribble& m, state& /*n*/) {
+    for (int i = 0; i < m.lines; ++i) log_.insert({i % 2 == 0 ? "even" : "odd", i});
+    log_.erase_object({"even", 2});
+    log_.insert({"even", 2});
+    std::vector<int> even;
+    for (const line& l : log_.lookup("even")) even.push_back(l.number);
+    return even;
+  }
+  void handle_cast(drop_log /*m*/, state& /*n*/) { log_.drop(); }
+  seats::owner all_;
+  lines::owner log_;
+};
+
+bool same(const seat& a, const seat& b) {
+  return a.id == b.id && a.guest == b.guest && a.visits == b.visits;
+}
+
+class isolated_tables : public ::testing::TestWithParam<followers> {
+ protected:
+  peeper::ref<hotel> start_hotel() {
+    return peeper::start<hotel>(rt_,
+                                {.max_restarts = 1000,
+                                 .keep_tables = {"seats"},
+                                 .isolation = peeper::os_process({.follower = GetParam()})},
+                                std::string{"seats"})
+        .value();
+  }
+  /// The program's rows are those of the worker.
+  void expect_same_rows(const peeper::ref<hotel>& h, const char* name = "seats") {
+    const auto there = h.call(whole_table{}).value();
+    const auto reader = peeper::find_table<seats>(rt_, name).value();
+    const auto here = reader.select([](const seat& /*s*/) { return true; }).value();
+    EXPECT_TRUE(std::ranges::equal(there, here, &same)) << there.size() << ", " << here.size();
+  }
+  peeper::runtime rt_;
+};
+
+TEST_P(isolated_tables, AreReadInTheProgramAsOfTheLastCommit) {
+  auto h = start_hotel();
+  const auto reader = peeper::find_table<seats>(rt_, "seats").value();
+  EXPECT_EQ(reader.size().value(), 0U);
+  EXPECT_TRUE(h.call(sit{1, "ann"}).value());
+  EXPECT_TRUE(h.call(sit{2, "bob"}).value());
+  EXPECT_FALSE(h.call(sit{1, "eve"}).value());
+  EXPECT_EQ(reader.lookup(1).value().value().guest, "ann");
+  EXPECT_EQ(reader.lookup(1).value().value().visits, 2);
+  h.cast(leave{2});
+  expect_same_rows(h);
+  EXPECT_FALSE(reader.member(2).value());
+}
+
+TEST_P(isolated_tables, ThatAreKeptComeBackAsOfTheLastCommitWhateverTheirWorkerDiesOf) {
+  auto h = start_hotel();
+  const auto reader = peeper::find_table<seats>(rt_, "seats").value();
+  for (int i = 1; i <= 10; ++i) {
+    EXPECT_TRUE(h.call(sit{i, "ann"}).value());
+    EXPECT_FALSE(h.call(sit{i, "eve", true})) << "its OS process dies";
+    EXPECT_FALSE(h.call(sit{i + 1, ""})) << "an exception";
+    EXPECT_EQ(reader.size().value(), static_cast<std::size_t>(i)) << "the same table as before";
+    EXPECT_EQ(reader.lookup(i).value().value().visits, 1);
+    expect_same_rows(h);
+    const auto log = peeper::find_table<lines>(rt_, "seats log").value();
+    EXPECT_EQ(log.size().value(), 0U) << "one that is not kept";
+  }
+}
+
+TEST_P(isolated_tables, AreRenamedGivenAwayAndDropped) {
+  auto h = start_hotel();
+  struct heir {
+    using state = int;
+    static int handle_call(get /*m*/, const state& n) { return n; }
+    static void handle_info(const peeper::table_transfer& t, state& n) {
+      n = static_cast<int>(lines::own(t.id).value().size());
+    }
+  };
+  auto next = peeper::start<heir>(rt_, {.name = "heir"}).value();
+  EXPECT_TRUE(h.call(sit{1, "ann"}).value());
+  EXPECT_EQ(h.call(rename_to{"seats log"}).value(), "name_taken");
+  EXPECT_EQ(h.call(give_to{pid::from_raw(12345).raw()}).value(), "no_such_server");
+  EXPECT_EQ(h.call(give_to{next.pid().raw()}).value(), "");
+  int rows = 0;
+  while (rows == 0) rows = next.call(get{}).value();
+  EXPECT_EQ(rows, 1);
+  EXPECT_EQ(h.call(rename_to{"places"}).value(), "");
+  EXPECT_FALSE(peeper::find_table<seats>(rt_, "seats"));
+  expect_same_rows(h, "places");
+  EXPECT_EQ(h.call(make_log{}).value(), "");
+  EXPECT_TRUE(peeper::find_table<lines>(rt_, "taken"));
+  EXPECT_FALSE(peeper::find_table<lines>(rt_, "another log"));
+}
+
+TEST_P(isolated_tables, BagsKeepTheOrderOfTheirRows) {
+  auto h = start_hotel();
+  const auto log = peeper::find_table<lines>(rt_, "seats log").value();
+  for (int i = 1; i <= 3; ++i) {
+    const auto there = h.call(scribble{6}).value();
+    std::vector<int> here;
+    for (const line& l : log.lookup("even").value()) here.push_back(l.number);
+    EXPECT_EQ(here, there);
+  }
+  h.cast(drop_log{});
+  EXPECT_EQ(h.call(whole_table{}).value().size(), 0U);
+  EXPECT_EQ(log.size().error().code(), table_errc::gone);
+}
+
+INSTANTIATE_TEST_SUITE_P(followers, isolated_tables,
+                         ::testing::Values(followers::none, followers::one, followers::two),
+                         &test::name_of);
+
 struct heard {
   std::mutex mutex;
   std::vector<std::string> lines;
@@ -345,14 +532,6 @@ TEST(isolated_server, AMessageThatTheDeadWorkerHadNotBegunIsNotToBlame) {
   const auto counts = peeper::statistics_of(c).value();
   EXPECT_EQ(counts.poison, 0U);
   EXPECT_EQ(counts.crashes, 20U) << "what was sent to the dead is not run by the living";
-}
-
-TEST(isolated_server, KeepTablesIsRefusedWithAReason) {
-  peeper::runtime rt;
-  const auto refused = peeper::start<counter>(
-      rt, {.keep_tables = peeper::kept_tables::all(), .isolation = peeper::os_process});
-  ASSERT_FALSE(refused);
-  EXPECT_THAT(refused.error().what(), testing::HasSubstr("keep_tables"));
 }
 
 TEST(isolated_server, KillEndsACallbackThatNeverReturns) {

@@ -22,6 +22,7 @@
 #include "sandbox/frame_list.hpp"
 #include "sandbox/server_wire.hpp"
 #include "server/current.hpp"
+#include "table/table_elsewhere.hpp"
 
 namespace peeper::sandbox {
 
@@ -150,9 +151,7 @@ class server_replica final : public replica, public peeper::detail::program_link
     record_ = &record;
     switch (static_cast<to_worker>(type)) {
       case to_worker::start: start_worker(bytes); break;
-      case to_worker::end_worker:
-        callback(nullptr, [this] { elsewhere_access::destroy_worker(*cell_, exit_kind::killed); });
-        break;
+      case to_worker::end_worker: end_worker(); break;
       case to_worker::handle: run(head, bytes); break;
       case to_worker::terminate: {
         exit_reason reason;
@@ -246,8 +245,20 @@ class server_replica final : public replica, public peeper::detail::program_link
     m.type->release(&m);
     return true;
   }
+  peeper::detail::table_answer change_table(const peeper::detail::table_request& r) override {
+    const auto answer = decode<peeper::detail::table_answer>(
+        record_->ask(static_cast<std::uint16_t>(question::table), encode(r)));
+    if (!answer) ::_exit(exit_bad_messages);
+    if (answer->done) {
+      auto again = r;
+      if (r.what == peeper::detail::table_request::create) again.table = answer->table;
+      notes_.add(static_cast<std::uint16_t>(delta_kind::table), encode(again));
+    }
+    return *answer;
+  }
   void note_dictionary(std::uint32_t change, std::span<const std::byte> what) override {
-    dictionary_notes_.add(0, std::as_bytes(std::span{&change, 1}), what);
+    notes_.add(static_cast<std::uint16_t>(delta_kind::dictionary),
+               std::as_bytes(std::span{&change, 1}), what);
   }
   peeper::detail::process_ptr<branch> find(const std::string& name, const std::type_info& server,
                                            bool& same_class) override {
@@ -344,12 +355,13 @@ class server_replica final : public replica, public peeper::detail::program_link
         const peeper::detail::execution_scope scope{ex};
         body();
       }
+      note_rows();
       for (message* each = ex.staged(); each != nullptr; each = each->next) add_staged(*each);
       add_next(ex.next);
     } catch (...) {
       const auto reason = exit_reason::from_exception(std::current_exception());
       frames_.clear();
-      dictionary_notes_.clear();
+      notes_.clear();
       whole_state_ = false;
       ex.discard();
       elsewhere_access::rollback(*cell_, ex.mutating);
@@ -367,12 +379,19 @@ class server_replica final : public replica, public peeper::detail::program_link
     if (std::exchange(whole_state_, false)) {
       add_delta(delta_kind::whole_state, class_->encode_state(*cell_));
     }
-    dictionary_notes_.for_each([this](std::uint16_t /*type*/, std::span<const std::byte> note) {
-      add_delta(delta_kind::dictionary, note);
+    notes_.for_each([this](std::uint16_t kind, std::span<const std::byte> note) {
+      add_delta(static_cast<delta_kind>(kind), note);
     });
-    dictionary_notes_.clear();
+    notes_.clear();
     release_staged(ex);
     return true;
+  }
+  void note_rows() {
+    peeper::detail::write_changed_tables(
+        *cell_, [this](table_id id, std::span<const std::byte> changes) {
+          notes_.add(static_cast<std::uint16_t>(delta_kind::rows),
+                     std::as_bytes(std::span{&id.value, 1}), changes);
+        });
   }
   bool apply(delta_kind kind, std::span<const std::byte> delta) {
     switch (kind) {
@@ -383,8 +402,30 @@ class server_replica final : public replica, public peeper::detail::program_link
         return true;
       case delta_kind::dictionary: return apply_to_dictionary(delta);
       case delta_kind::change: return class_->apply_delta(*cell_, delta);
+      case delta_kind::table: return apply_table(delta);
+      case delta_kind::rows: return apply_rows(delta);
     }
     return false;
+  }
+  /// As a callback that changes tables only.
+  template <class Change>
+  bool change_tables(Change change) {
+    execution ex{*cell_, nullptr, elsewhere_access::running_generation(*cell_)};
+    const peeper::detail::execution_scope scope{ex};
+    if (!change()) return false;
+    elsewhere_access::commit(*cell_, false);
+    return true;
+  }
+  bool apply_table(std::span<const std::byte> bytes) {
+    const auto request = decode<peeper::detail::table_request>(bytes);
+    return request &&
+           change_tables([&] { return peeper::detail::repeat_change(*cell_, *request); });
+  }
+  bool apply_rows(std::span<const std::byte> bytes) {
+    table_id id;
+    if (!read_head(bytes, id)) return false;
+    cbor_reader in{bytes};
+    return change_tables([&] { return peeper::detail::make_changes(*cell_, id, in); });
   }
   bool apply_to_dictionary(std::span<const std::byte> note) {
     std::uint32_t number = 0;
@@ -417,6 +458,15 @@ class server_replica final : public replica, public peeper::detail::program_link
     }
   }
 
+  void end_worker() {
+    callback(nullptr, [this] {
+      elsewhere_access::destroy_worker(*cell_, exit_kind::killed);
+      if (!peeper::detail::has_tables(*cell_)) return;
+      notes_.add(static_cast<std::uint16_t>(delta_kind::table),
+                 encode(peeper::detail::table_request{
+                     .what = peeper::detail::table_request::worker_died}));
+    });
+  }
   void start_worker(std::span<const std::byte> bytes) {
     cbor_reader in{bytes};
     bool first = false;
@@ -444,7 +494,7 @@ class server_replica final : public replica, public peeper::detail::program_link
                                 static_cast<std::uint32_t>(generation));
     elsewhere_access::now_running(*cell_, restarts, last_crash);
     // The one before it: of a worker that died, a copy.
-    callback(nullptr, [this] { elsewhere_access::destroy_worker(*cell_, exit_kind::killed); });
+    end_worker();
     frames_.clear();
     while (!open_.empty()) forget(*open_.begin()->second);
     first = first || !class_->has_state(*cell_);
@@ -469,6 +519,12 @@ class server_replica final : public replica, public peeper::detail::program_link
     std::size_t notes = 0;
     if (!in.array(notes)) throw bad_crossing{in.error().text};
     for (; notes > 0; --notes) take(delta_kind::dictionary);
+    std::size_t tables = 0;
+    if (!in.array(tables)) throw bad_crossing{in.error().text};
+    for (; tables > 0; --tables) {
+      take(delta_kind::table);
+      take(delta_kind::rows);
+    }
   }
   void add_failure() {
     cbor_writer out;
@@ -479,9 +535,17 @@ class server_replica final : public replica, public peeper::detail::program_link
     cbor_reader in{set_up};
     std::uint64_t server = 0;
     std::string_view name;
+    bool keeps_all = false;
+    std::vector<std::string> kept;
     std::span<const std::byte> start;
-    if (!in.natural(server) || !in.text(name) || !in.bytes(start)) ::_exit(exit_bad_messages);
-    cell_ = class_->make(*runtime_, std::string{name}, start);
+    if (!in.natural(server) || !in.text(name) || !in.boolean(keeps_all) ||
+        !peeper::detail::decode_value(in, kept) || !in.bytes(start)) {
+      ::_exit(exit_bad_messages);
+    }
+    peeper::detail::branch_options options;
+    options.name = std::string{name};
+    options.keep_tables = keeps_all ? kept_tables::all() : kept_tables{std::move(kept)};
+    cell_ = class_->make(*runtime_, std::move(options), start);
     elsewhere_access::stand_for(*cell_, pid::from_raw(server), 0);
   }
 
@@ -570,7 +634,7 @@ class server_replica final : public replica, public peeper::detail::program_link
   bool whole_state_ = false;  ///< the follower is to take over all of it
   frame_list frames_;
   frame_list deltas_;
-  frame_list dictionary_notes_;  ///< of the running callback
+  frame_list notes_;  ///< of the running callback: types are delta_kinds, but for the state's
   record_writer* record_ = nullptr;
   cbor_writer scratch_;
   std::vector<std::byte> question_;

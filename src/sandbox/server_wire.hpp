@@ -66,6 +66,7 @@ enum class question : std::uint16_t {
   send = 1,  ///< as to_hub::send, before a call to the same server (P6); not answered
   call,      ///< a send_head, and the payload; answered by an answer_kind and what it says
   find,      ///< CBOR: name, class; answered by CBOR: pid or 0, whether it is of that class
+  table,     ///< an encoded table_request; answered by an encoded table_answer
 };
 enum class answer_kind : std::uint8_t {
   value,  ///< the reply's bytes
@@ -88,6 +89,8 @@ enum class delta_kind : std::uint8_t {
   whole_state,  ///< encoded
   change,       ///< what a commit has changed
   dictionary,   ///< the number of a dictionary_change (4 bytes), and what it needs
+  table,        ///< an encoded table_request: the server's tables
+  rows,         ///< a table's id (8 bytes), CBOR: what a commit has changed in it
 };
 
 template <class Head>

@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include <peeper/detail/assert.hpp>
+#include <peeper/os_process.hpp>
 
 #include "sandbox/descriptor.hpp"
 #include "sandbox/ring_wait.hpp"
@@ -168,6 +169,15 @@ inline std::optional<pid_t> child_of(pid_t parent) {
                          "/children"};
   pid_t child = 0;
   return children >> child ? std::optional{child} : std::nullopt;
+}
+
+inline std::string name_of(const ::testing::TestParamInfo<followers>& tested) {
+  switch (tested.param) {
+    case followers::none: return "none";
+    case followers::one: return "one";
+    case followers::two: return "two";
+  }
+  return {};
 }
 
 struct pipe_ends {

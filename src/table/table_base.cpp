@@ -3,6 +3,7 @@
 #include <mutex>
 #include <shared_mutex>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 
 #include <fmt/format.h>
@@ -12,6 +13,7 @@
 #include <peeper/table/base.hpp>
 
 #include "core/runtime_core.hpp"
+#include "table/table_elsewhere.hpp"
 #include "table/table_names.hpp"
 #include "table/table_shelf.hpp"
 
@@ -51,7 +53,7 @@ table_id new_table_id() noexcept {
 }  // namespace
 
 table_base::table_base(seed s)
-    : id_{new_table_id()},
+    : id_{s.id.value == 0 ? new_table_id() : s.id},
       access_{s.options.access},
       write_wait_{s.options.write_wait},
       runtime_{&s.owner.runtime()},
@@ -238,11 +240,19 @@ std::expected<void, table_error> table_base::give_away(pid to, any_message data)
     return std::unexpected{
         table_error{table_errc::bad_options, "a table cannot be given to the server that owns it"}};
   }
+  if (the_program != nullptr) {
+    refuse_to_cross(data);
+    auto done = change_in_program(
+        {.what = table_request::give_away, .table = id_.value, .server = to.raw()});
+    if (done) drop_here();
+    return done;
+  }
   const process_ptr<process> target = find_process(to);
-  if (!target || to.role() != process_role::server) {
+  if (!target || to.role() != process_role::server || runs_elsewhere(*target)) {
     return std::unexpected{
         table_error{table_errc::no_such_server,
-                    fmt::format("{} is no server that runs: the table stays", to_string(to))}};
+                    fmt::format("{} is no server that runs, and in the program: the table stays",
+                                to_string(to))}};
   }
   at_commit(
       [t = shared_from_this(), &self = *current_branch(), to, data = std::move(data)]() mutable {
@@ -286,6 +296,10 @@ std::expected<void, table_error> table_base::rename(const std::string& to) {
   }
   table_names& names = runtime_->tables();
   if (names.find(to).get() == this) return {};
+  if (the_program != nullptr) {
+    auto done = change_in_program({.what = table_request::rename, .table = id_.value, .name = to});
+    if (!done) return done;
+  }
   if (!names.take(to, shared_from_this())) return name_is_taken(to);
   at_commit([wanted = reserved_name{to, shared_from_this(), names}]() mutable {
     table_base& t = *wanted.table;
@@ -302,6 +316,11 @@ std::expected<void, table_error> table_base::rename(const std::string& to) {
 
 void table_base::set_heir(pid heir, any_message data) {
   require_owner("set_heir");
+  if (the_program != nullptr) {
+    refuse_to_cross(data);
+    std::ignore = change_in_program(
+        {.what = table_request::set_heir, .table = id_.value, .server = heir.raw()});
+  }
   at_commit(
       [t = shared_from_this(), &self = *current_branch(), heir, data = std::move(data)]() mutable {
         if (!t->owned_by(self)) return;  // given away meanwhile
@@ -316,6 +335,13 @@ void table_base::set_heir(pid heir, any_message data) {
 
 void table_base::drop() {
   require_owner("drop");
+  if (the_program != nullptr) {
+    std::ignore = change_in_program({.what = table_request::drop, .table = id_.value});
+  }
+  drop_here();
+}
+
+void table_base::drop_here() {
   at_commit([t = shared_from_this(), &self = *current_branch()] {
     if (!t->owned_by(self)) return;  // given away meanwhile
     table_shelf::of(self).remove(*t);
@@ -324,6 +350,9 @@ void table_base::drop() {
 }
 
 void table_base::abandon() {
+  if (the_program != nullptr) {
+    std::ignore = change_in_program({.what = table_request::drop, .table = id_.value});
+  }
   at_commit([t = shared_from_this()] {});  // it is enlisted, so it lives until then
   table_shelf::of(*current_branch()).remove(*this);
   end();
@@ -344,8 +373,7 @@ std::unexpected<table_error> wrong_type(const std::string& which) {
 }  // namespace
 
 std::expected<std::shared_ptr<table_base>, table_error> create_table(table_options options,
-                                                                     const std::type_info& type,
-                                                                     table_maker make,
+                                                                     const table_type& type,
                                                                      bool may_be_kept_one) {
   branch& self = require_current("table::create");
   table_shelf& shelf = table_shelf::of(self);
@@ -353,11 +381,17 @@ std::expected<std::shared_ptr<table_base>, table_error> create_table(table_optio
   if (may_be_kept_one && !name.empty()) {
     std::shared_ptr<table_base> kept = self.runtime().tables().find(name);
     if (kept && shelf.find(kept->id()) == kept && table_shelf::open(*kept)) {
-      if (kept->type() != type) return wrong_type("'" + name + "'");
+      if (kept->type() != type.store()) return wrong_type("'" + name + "'");
       return kept;
     }
   }
-  std::shared_ptr<table_base> t = make(self, std::move(options));
+  table_id id;
+  if (the_program != nullptr) {
+    const auto made = create_in_program(options, type);
+    if (!made) return std::unexpected{made.error()};
+    id = *made;
+  }
+  std::shared_ptr<table_base> t = type.maker()(self, std::move(options), id);
   if (!shelf.add_new(t)) return name_is_taken(name);
   return t;
 }

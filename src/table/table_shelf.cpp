@@ -2,6 +2,7 @@
 #include "table/table_shelf.hpp"
 
 #include <mutex>
+#include <tuple>
 #include <utility>
 
 #include <peeper/detail/branch.hpp>
@@ -10,6 +11,7 @@
 #include "core/log.hpp"
 #include "core/runtime_core.hpp"
 #include "server/branch_extras.hpp"
+#include "table/table_elsewhere.hpp"
 #include "table/table_names.hpp"
 
 namespace peeper::detail {
@@ -70,6 +72,40 @@ void table_shelf::adopt(const std::shared_ptr<table_base>& t) {
   keep_as_options_say(*t);
 }
 
+void table_shelf::repeat(const std::shared_ptr<table_base>& t, const table_request& r) {
+  if (r.what == table_request::rename) {
+    std::ignore = owner_->runtime().tables().take(r.name, t);
+    std::string old = r.name;
+    {
+      const std::lock_guard lock{t->lock_};
+      t->name_.swap(old);
+    }
+    if (!old.empty()) owner_->runtime().tables().give_back(old, *t);
+  } else if (r.what == table_request::set_heir) {
+    {
+      const std::lock_guard lock{t->lock_};
+      t->heir_ = pid::from_raw(r.server);
+    }
+    keep_as_options_say(*t);
+  } else {  // given away, or dropped
+    const std::shared_ptr<table_base> held = t;
+    remove(*held);
+    held->end();
+  }
+}
+
+table_request table_shelf::request_of(const table_base& t) {
+  const std::lock_guard lock{t.lock_};
+  const table_type* const type = table_type::find(t.type());
+  return {.what = table_request::create,
+          .table = t.id().value,
+          .type = type->number(),
+          .name = t.name_,
+          .access = static_cast<std::uint8_t>(t.access_),
+          .server = t.heir_.raw(),
+          .write_wait = t.write_wait_.count()};
+}
+
 std::shared_ptr<table_base> table_shelf::find(table_id id) const {
   const auto found = tables_.find(id);
   return found == tables_.end() ? nullptr : found->second;
@@ -107,6 +143,7 @@ void table_shelf::server_ended(const exit_reason& /*reason*/) noexcept {
 }
 
 void table_shelf::no_owner(std::shared_ptr<table_base> t) noexcept {
+  if (the_program != nullptr) return t->end();  // there it goes to its heir
   pid heir;
   any_message data;
   {
@@ -124,7 +161,7 @@ void table_shelf::no_owner(std::shared_ptr<table_base> t) noexcept {
 
 void table_shelf::hand_over(std::shared_ptr<table_base> t, pid to, any_message data) noexcept {
   const process_ptr<process> target = find_process(to);
-  if (!target) {
+  if (!target || runs_elsewhere(*target)) {
     no_owner(std::move(t));
     return;
   }

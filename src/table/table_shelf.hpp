@@ -17,6 +17,7 @@
 #include <vector>
 
 #include <peeper/detail/companion.hpp>
+#include <peeper/detail/elsewhere.hpp>
 #include <peeper/table/base.hpp>
 
 namespace peeper::detail {
@@ -46,6 +47,17 @@ class table_shelf final : public companion {
       if (t->kept_) t->open_ = false;
     }
   }
+
+  template <class Look>
+  void each(Look look) const {
+    for (const auto& [id, t] : tables_) look(*t);
+  }
+  /// What `r` says of a table of ours, at once and in this OS process only.
+  void repeat(const std::shared_ptr<table_base>& t, const table_request& r);
+  /// With what create() was given, and what set_heir() and rename() have made of it.
+  [[nodiscard]] static table_request request_of(const table_base& t);
+  [[nodiscard]] static bool is_kept(const table_base& t) noexcept { return t.kept_; }
+  [[nodiscard]] static bool is_changed(const table_base& t) noexcept { return t.takes_part_; }
 
   void commit() noexcept override { fresh_.clear(); }
   void rollback() noexcept override;

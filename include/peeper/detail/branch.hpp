@@ -213,6 +213,8 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   [[nodiscard]] exit_reason last_crash() const noexcept;
   [[nodiscard]] bool worker_lives() const noexcept { return phase_ == phase::running; }
   [[nodiscard]] branch_extras& more();
+  /// Where its callbacks run, if not here; else null.
+  [[nodiscard]] worker_process* elsewhere() const noexcept { return elsewhere_.get(); }
   /// A fault point where exceptions cannot leave: the simulation may kill the worker there.
   [[gnu::cold]] void reached(std::string_view point) noexcept;
 
@@ -252,8 +254,6 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   /// The first thing that an ending server does.
   virtual void before_end(const exit_reason& /*reason*/) noexcept {}
 
-  /// Where its callbacks run, if not here; else null.
-  [[nodiscard]] worker_process* elsewhere() const noexcept { return elsewhere_.get(); }
   /// REQUIRES: nobody knows it yet.
   void run_elsewhere(std::unique_ptr<worker_process> where) noexcept {
     elsewhere_ = std::move(where);

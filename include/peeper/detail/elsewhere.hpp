@@ -23,6 +23,7 @@
 namespace peeper::detail {
 
 class branch;
+struct branch_options;
 class request;
 class runtime_core;
 struct message;
@@ -65,7 +66,7 @@ class worker_process {
 /// What a worker's OS process must know of a server class. A constant.
 struct isolated_class {
   /// `set_up`: the arguments of its start, as write_set_up() has written them.
-  branch* (*make)(runtime_core& rt, std::string name, std::span<const std::byte> set_up);
+  branch* (*make)(runtime_core& rt, branch_options options, std::span<const std::byte> set_up);
   void (*record_deltas)(branch& b);
   std::span<const std::byte> (*last_delta)(branch& b);
   bool (*apply_delta)(branch& b, std::span<const std::byte> delta);
@@ -91,6 +92,25 @@ class worker_host {
       branch& server, const isolated_class& of, std::vector<std::byte> set_up) const = 0;
 };
 
+/// What a callback in a worker's OS process does with a table of its server, beside changing its
+/// rows. It is done in the program, as part of the same callback; then there; then in its follower.
+struct table_request {
+  enum kind : std::uint8_t { create, rename, set_heir, give_away, drop, worker_died };
+  std::uint8_t what = create;
+  std::uint64_t table = 0;       ///< its id
+  std::uint32_t type = 0;        ///< create: the number of its table_type
+  std::string name{};            ///< create, rename
+  std::uint8_t access = 0;       ///< create
+  std::uint64_t server = 0;      ///< create, set_heir: the heir; give_away: the next owner; a pid
+  duration::rep write_wait = 0;  ///< create
+};
+struct table_answer {
+  std::uint64_t table = 0;  ///< create
+  bool done = false;
+  std::uint8_t error = 0;  ///< a table_errc
+  std::string text{};
+};
+
 /// The other end: what callbacks in a worker's OS process ask of the program. What is "staged"
 /// happens there at the callback's commit.
 class program_link {
@@ -114,6 +134,7 @@ class program_link {
   virtual bool call(branch& target, message& m, request& r) = 0;
   /// The running callback has changed its dictionary: see dictionary_change.
   virtual void note_dictionary(std::uint32_t change, std::span<const std::byte> what) = 0;
+  [[nodiscard]] virtual table_answer change_table(const table_request& r) = 0;
   /// The program's server of that name, as this OS process knows it: something to send to.
   /// RETURNS: null if there is none. `same_class`: it is of the class asked for.
   [[nodiscard]] virtual process_ptr<branch> find(const std::string& name,

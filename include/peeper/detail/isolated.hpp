@@ -54,7 +54,7 @@ template <class S, class... Args>
 
 struct isolated_functions {
   template <class S, class... Args>
-  static branch* make(runtime_core& rt, std::string name, std::span<const std::byte> set_up) {
+  static branch* make(runtime_core& rt, branch_options options, std::span<const std::byte> set_up) {
     using state = state_of<S>;
     cbor_reader in{set_up};
     std::optional<state> first;
@@ -69,8 +69,6 @@ struct isolated_functions {
     }
     ok = ok && std::apply([&](Args&... each) { return (decode_value(in, each) && ...); }, args);
     if (!ok || !in.end()) throw bad_crossing{in.error().text};
-    branch_options options;
-    options.name = std::move(name);
     return std::apply(
         [&](Args&... each) -> branch* {
           return new server_cell_with<S, Args...>{

@@ -26,6 +26,7 @@
 #include <typeinfo>
 #include <vector>
 
+#include <peeper/codec.hpp>
 #include <peeper/detail/companion.hpp>
 #include <peeper/detail/execution.hpp>
 #include <peeper/detail/pool.hpp>
@@ -120,6 +121,14 @@ class table_base : public companion, public std::enable_shared_from_this<table_b
   /// As if the running callback had not made it.
   void abandon();
 
+  // --- to other OS processes; see elsewhere.hpp. The owner's callback.
+  /// What the running callback has changed. Throws std::bad_alloc and what encoding rows throws.
+  virtual void write_changes(cbor_writer& out) const = 0;
+  /// All committed rows, as a change of an empty table.
+  virtual void write_rows(cbor_writer& out) const = 0;
+  /// The running callback makes these changes, too. RETURNS: false after an error.
+  [[nodiscard]] virtual bool make_changes(cbor_reader& in) = 0;
+
   // --- companion
   void commit() noexcept override;
   void rollback() noexcept override;
@@ -128,6 +137,7 @@ class table_base : public companion, public std::enable_shared_from_this<table_b
   struct seed {
     branch& owner;
     table_options options;
+    table_id id;  ///< 0: a new one
   };
   explicit table_base(seed s);
 
@@ -182,6 +192,8 @@ class table_base : public companion, public std::enable_shared_from_this<table_b
       runtime_core& rt, const std::string& name, const std::type_info& type, access needed);
 
   void wake_waiting() noexcept;
+  /// At the commit, and in this OS process only.
+  void drop_here();
   /// It has no owner any more, and no heir: every handle answers `gone`.
   void end() noexcept;
 
@@ -204,11 +216,36 @@ class table_base : public companion, public std::enable_shared_from_this<table_b
   bool open_ = true;  ///< the running worker has a handle of it
 };
 
-using table_maker = std::shared_ptr<table_base> (*)(branch& owner, table_options options);
+/// `id`: 0 for a new one.
+using table_maker = std::shared_ptr<table_base> (*)(branch& owner, table_options options,
+                                                    table_id id);
+
+/// One for each type of tables that is used, with a number that is the same in all OS processes
+/// forked from one: they are given before main().
+class table_type {
+ public:
+  /// `crosses`: its rows can be encoded.
+  table_type(const std::type_info& store, table_maker make, bool crosses) noexcept;
+  [[nodiscard]] const std::type_info& store() const noexcept { return *store_; }
+  [[nodiscard]] table_maker maker() const noexcept { return make_; }
+  [[nodiscard]] bool crosses() const noexcept { return crosses_; }
+  [[nodiscard]] std::uint32_t number() const noexcept { return number_; }
+  /// RETURNS: null if there is none.
+  [[nodiscard]] static const table_type* find(std::uint32_t number) noexcept;
+  [[nodiscard]] static const table_type* find(const std::type_info& store) noexcept;
+
+ private:
+  const std::type_info* store_;
+  table_maker make_;
+  bool crosses_;
+  std::uint32_t number_;
+};
+template <class Store>
+inline const table_type table_type_of{typeid(Store), &Store::make, Store::crosses};
 
 /// In a callback: a new table, or the one that was kept.
 [[nodiscard]] std::expected<std::shared_ptr<table_base>, table_error> create_table(
-    table_options options, const std::type_info& type, table_maker make, bool may_be_kept_one);
+    table_options options, const table_type& type, bool may_be_kept_one);
 /// In a callback: one that the running server owns.
 [[nodiscard]] std::expected<std::shared_ptr<table_base>, table_error> own_table(
     table_id id, const std::type_info& type);

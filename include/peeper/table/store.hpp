@@ -8,6 +8,7 @@
 /// else of the user's does.  CRASH: see base.hpp.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <expected>
 #include <limits>
@@ -19,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include <peeper/codec.hpp>
 #include <peeper/kept/reflect.hpp>
 #include <peeper/table/index.hpp>
 
@@ -55,8 +57,11 @@ class table_store final : public table_base {
   /// What a key has: one row or none; of a bag all, oldest first.
   using found = std::conditional_t<many, std::vector<Row>, std::optional<Row>>;
 
-  static std::shared_ptr<table_base> make(branch& owner, table_options options) {
-    return std::make_shared<table_store>(seed{owner, std::move(options)});
+  /// Its rows can go to another OS process.
+  static constexpr bool crosses = encodable<Row> && std::is_default_constructible_v<Row>;
+
+  static std::shared_ptr<table_base> make(branch& owner, table_options options, table_id id) {
+    return std::make_shared<table_store>(seed{owner, std::move(options), id});
   }
   explicit table_store(seed s) : table_base{std::move(s)} {}
   ~table_store() override { table_store::free_all_rows(); }
@@ -66,6 +71,46 @@ class table_store final : public table_base {
     if constexpr (std::is_same_v<Kind, ordered_set>) return "ordered_set";
     if constexpr (std::is_same_v<Kind, bag>) return "bag";
     return "duplicate_bag";
+  }
+
+  // --- to other OS processes
+  void write_changes(cbor_writer& out) const override {
+    std::vector<const entry*> removed;
+    std::vector<const entry*> added;
+    for (const row_entry* each : journal_.rows) {
+      const auto& e = static_cast<const entry&>(*each);
+      if (e.state == row_state::added) {
+        added.push_back(&e);
+      } else if (many || seen(table_view::owner, e.key()) == nullptr) {
+        removed.push_back(&e);  // else it is replaced
+      }
+    }
+    if constexpr (many) {  // rows of one key in the order in which they have come
+      std::ranges::sort(added, {}, [](const entry* e) { return e->place().number; });
+    }
+    write(removed, out);
+    write(added, out);
+  }
+  void write_rows(cbor_writer& out) const override {
+    std::vector<const entry*> all;
+    rows_.each([&](const entry& e) {
+      if (e.seen_by(table_view::others)) all.push_back(&e);
+    });
+    out.array(0);
+    write(all, out);
+  }
+  [[nodiscard]] bool make_changes(cbor_reader& in) override {
+    return read(in,
+                [this](Row row) {
+                  if constexpr (many) {
+                    return erase_object(table_view::owner, row).has_value();
+                  } else {
+                    return erase(table_view::owner, std::invoke(KeyOf, row)).has_value();
+                  }
+                }) &&
+           read(in, [this](Row row) {
+             return insert_one(table_view::owner, std::move(row), false).has_value();
+           });
   }
 
   // --- reading
@@ -234,6 +279,26 @@ class table_store final : public table_base {
   }
 
  private:
+  static void write(const std::vector<const entry*>& rows, cbor_writer& out) {
+    if constexpr (crosses) {
+      out.array(rows.size());
+      for (const entry* e : rows) encode_value(out, e->row);
+    }
+  }
+  template <class Take>
+  static bool read(cbor_reader& in, Take take) {
+    if constexpr (crosses) {
+      std::size_t count = 0;
+      if (!in.array(count)) return false;
+      for (; count > 0; --count) {
+        Row row{};
+        if (!decode_value(in, row) || !take(std::move(row))) return false;
+      }
+      return true;
+    } else {
+      return in.fail("rows of this table have no encoding");
+    }
+  }
   /// The owner of a table that nobody else can write needs no lock to read it.
   class reading {
    public:
