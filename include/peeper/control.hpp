@@ -12,10 +12,12 @@
 /// CRASH: nothing here survives the server; what it committed does.
 #pragma once
 
+#include <chrono>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include <peeper/crash_report.hpp>
 #include <peeper/describe.hpp>
 #include <peeper/detail/branch.hpp>
 #include <peeper/detail/system_call.hpp>
@@ -168,6 +170,19 @@ template <class S>
   return detail::ask_system<statistics>(
       server.cell(), [](detail::branch& b) { return b.system_statistics(); }, limit,
       detail::message_kind::system);
+}
+
+/// What its workers in OS processes of their own died of: the last 16, oldest first, each with its
+/// backtrace; what the log has, too. Exceptions, of which no OS process dies, are not in it: see
+/// list_poison. Empty for a server in the program. Works for one that has ended, too.
+///
+/// `limit`: a report comes shortly after the crash, when the kernel is done with the dead: this
+/// waits for those that are under way, also inside a callback, but no longer.
+/// THREADS: any; not a message: it does not wait for the server.
+template <class S>
+[[nodiscard]] std::vector<crash_report> crash_history(const ref<S>& server,
+                                                      duration limit = std::chrono::seconds{1}) {
+  return server ? server.cell()->crash_history(limit) : std::vector<crash_report>{};
 }
 
 /// Tells `sink` of every callback's begin and end; an empty sink ends it. Free when off.

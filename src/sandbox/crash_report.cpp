@@ -39,7 +39,7 @@ std::string_view code_text(int signal, int code) noexcept {
 }
 
 std::string signal_text(const crash_report& r) {
-  if (r.signal == 0) return "not known yet";
+  if (r.signal == 0) return r.what.empty() ? "not known yet" : r.what;
   if (r.kind == crash_kind::stack_overflow) return signal_name(r.signal) + " (stack overflow)";
   if (r.kind == crash_kind::terminate) {
     return fmt::format("{} (std::terminate{}{})", signal_name(r.signal), r.what.empty() ? "" : ": ",
@@ -67,7 +67,8 @@ exit_reason crash_report::reason() const {
               fmt::format("status {}{}{}{}", exit_status, what.empty() ? "" : " (", what,
                           what.empty() ? "" : ")")};
     case crash_kind::hung: return {exit_kind::hung, what};
-    case crash_kind::killed: return exit_kind::killed;
+    case crash_kind::killed:
+      return what.empty() ? exit_reason{exit_kind::killed} : exit_reason{exit_kind::killed, what};
     case crash_kind::signalled:
     case crash_kind::stack_overflow:
     case crash_kind::terminate: break;

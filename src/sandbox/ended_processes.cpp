@@ -2,11 +2,37 @@
 #include "sandbox/ended_processes.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <utility>
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "sandbox/descriptor.hpp"
 #include "sandbox/futex.hpp"
 
 namespace peeper::sandbox {
+
+std::optional<int> status_if_exiting(pid_t pid) noexcept {
+  std::array<char, 64> path{};
+  std::snprintf(path.data(), path.size(), "/proc/%d/stat", static_cast<int>(pid));
+  const descriptor file{::open(path.data(), O_RDONLY | O_CLOEXEC)};
+  std::array<char, 1024> text{};
+  if (!file || ::read(file.get(), text.data(), text.size() - 1) <= 0) return std::nullopt;
+  // "pid (name) state ...", and the name may have anything in it. See proc_pid_stat(5).
+  const char* field = std::strrchr(text.data(), ')');
+  constexpr int flags_at = 9;
+  constexpr int status_at = 52;
+  constexpr unsigned long exiting = 0x4;  // the kernel's PF_EXITING
+  for (int at = 2; field != nullptr; ++at, field = std::strchr(field + 1, ' ')) {
+    if (at == flags_at && (std::strtoul(field, nullptr, 10) & exiting) == 0) break;
+    if (at == status_at) return static_cast<int>(std::strtol(field, nullptr, 10));
+  }
+  return std::nullopt;
+}
 
 ended_processes::ended_processes(int socket,
                                  std::move_only_function<std::optional<ended_process>()> take)

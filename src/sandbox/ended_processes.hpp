@@ -33,6 +33,11 @@ struct ended_process {
   int status = 0;
 };
 
+/// The wait status that the kernel has for an OS process which is exiting, while it still tears
+/// down its memory: 15 us, and not the 43 ms of 1 GB. RETURNS: nothing if it is not exiting, or
+/// gone.
+[[nodiscard]] std::optional<int> status_if_exiting(pid_t pid) noexcept;
+
 class ended_processes {
  public:
   /// So many are remembered.

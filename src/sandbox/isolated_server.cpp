@@ -20,13 +20,16 @@
 #include <peeper/zygote.hpp>
 
 #include "core/log.hpp"
+#include "core/real_clock.hpp"
 #include "core/runtime_core.hpp"
+#include "sandbox/crash_reporter.hpp"
 #include "sandbox/dictionary_copy.hpp"
 #include "sandbox/elsewhere_access.hpp"
 #include "sandbox/idle_watch.hpp"
 #include "sandbox/process_pair.hpp"
 #include "sandbox/server_replica.hpp"
 #include "sandbox/server_wire.hpp"
+#include "sandbox/zygote.hpp"
 #include "server/current.hpp"
 #include "table/table_elsewhere.hpp"
 
@@ -54,6 +57,23 @@ std::uint64_t block_of_ids() noexcept {
   constexpr std::uint64_t of_workers = std::uint64_t{1} << 63U;
   // ORDER: relaxed: only uniqueness matters.
   return of_workers | (std::uint64_t{next.fetch_add(1, std::memory_order_relaxed)} << 32U);
+}
+
+/// How long the zygote has for its word on an end of which /proc says nothing any more. It is under
+/// way then: this is reached only where the zygote is not let run.
+constexpr duration word_limit = std::chrono::milliseconds{2};
+
+std::string_view name_of(to_worker type) noexcept {
+  switch (type) {
+    case to_worker::start: return "init";
+    case to_worker::end_worker: return "destructor";
+    case to_worker::terminate: return "terminate";
+    case to_worker::hibernate: return "hibernate";
+    case to_worker::state: return "inspect";
+    case to_worker::replace_state: return "edit";
+    case to_worker::handle: break;
+  }
+  return "?";
 }
 
 struct worker_lost {
@@ -151,6 +171,9 @@ class isolated_server final : public peeper::detail::worker_process {
     const std::lock_guard lock{kill_mutex_};
     pair_.reset();
   }
+  std::vector<crash_report> crashes(duration limit) const override {
+    return crashes_->wait(deadline_after(peeper::detail::read_clock(CLOCK_MONOTONIC), limit));
+  }
   bool keeps_copy() const noexcept override { return options_.follower != followers::one; }
   const std::optional<exit_reason>& lost() const noexcept override { return lost_; }
   void kill() noexcept override {
@@ -177,6 +200,7 @@ class isolated_server final : public peeper::detail::worker_process {
       pair_ = std::move(*made);
     }
     epoch_ = 1;
+    numbers_before_ += std::exchange(last_number_, 0);
     watch_for_death();
   }
   std::span<const std::byte> set_up_message() {
@@ -196,6 +220,7 @@ class isolated_server final : public peeper::detail::worker_process {
       isolated_server* s;
       ~over() {
         s->handling_ = false;
+        s->under_way_ = {};
         s->held_.reset();
       }
     } const at_end{this};
@@ -209,6 +234,8 @@ class isolated_server final : public peeper::detail::worker_process {
           fmt::format("peeper: a message of {} bytes does not go to the worker's OS process: {}",
                       out_.size(), number.error().text())};
     }
+    under_way_ = {.number = *number, .type = type, .what = m};
+    last_number_ = *number;
     std::optional<exit_reason> failed;
     for (;;) {
       pair_event e = next();
@@ -263,16 +290,32 @@ class isolated_server final : public peeper::detail::worker_process {
     return *dead_;
   }
   void note_reason() {
+    report_deaths();
     if (elsewhere_access::fenced(*server_)) {
       dead_ = exit_kind::killed;
     } else {
-      dead_ = pair_->last_reason();
+      dead_ = pair_->last_reason(peeper::detail::read_clock(CLOCK_MONOTONIC) + word_limit);
+    }
+  }
+  void report_deaths() {
+    for (auto& death : pair_->take_deaths()) {
+      const auto& [number, type, what] = under_way_;
+      death->was_sent({.number = number,
+                       .shown = numbers_before_ + number,
+                       .type = std::string{what != nullptr ? what->type->name() : name_of(type)}});
+      crashes_->expect();
+      zygote_link::current()->reporter().submit(
+          {.death = std::move(death),
+           .to = crashes_,
+           .server = server_->display_name(),
+           .generation = elsewhere_access::running_generation(*server_)});
     }
   }
   /// Nobody of the pair is left. With the program's copy that is a crash as others.
   exit_reason note_loss(const std::string& why) {
     open_calls_.clear();
     if (!keeps_copy() || (started_ && !class_->has_state(*server_))) {
+      report_deaths();
       lost_ = exit_reason{exit_kind::killed, fmt::format("its state is lost: {}", why)};
       return *lost_;
     }
@@ -300,8 +343,9 @@ class isolated_server final : public peeper::detail::worker_process {
     try {
       take();
     } catch (const std::exception& bad) {
-      pair_->kill_worker();
-      crashed(note_loss(fmt::format("what it wrote is not to be believed: {}", bad.what())), false);
+      const auto why = fmt::format("what it wrote is not to be believed: {}", bad.what());
+      pair_->distrust(why);
+      crashed(note_loss(why), false);
     }
   }
   void take_part(to_hub type, std::span<const std::byte> bytes, message* m,
@@ -580,6 +624,15 @@ class isolated_server final : public peeper::detail::worker_process {
   std::unique_ptr<peeper::detail::open_call> held_;
   std::map<std::uint64_t, std::unique_ptr<peeper::detail::open_call>> open_calls_;
   std::uint64_t last_held_ = 0;
+  struct exchanged {
+    std::uint64_t number = 0;  ///< 0: nothing
+    to_worker type = to_worker::handle;
+    const message* what = nullptr;
+  };
+  exchanged under_way_;
+  std::uint64_t last_number_ = 0;     ///< of this pair
+  std::uint64_t numbers_before_ = 0;  ///< given by pairs before it
+  const std::shared_ptr<crash_records> crashes_ = std::make_shared<crash_records>();
   std::mutex kill_mutex_;
   std::unique_ptr<process_pair> pair_;  ///< replaced with kill_mutex_ only
 };

@@ -51,8 +51,8 @@ pid_t parent_of(pid_t pid) noexcept {
 }  // namespace
 
 process_pair::process_pair(shared_memory memory, const pair_options& options, ended_processes& ends)
-    : shared_{std::move(memory)},
-      memory_{pair_memory::make(shared_.bytes(), options)},
+    : shared_{std::make_shared<const shared_memory>(std::move(memory))},
+      memory_{pair_memory::make(shared_->bytes(), options)},
       messages_{ring_producer::start(memory_.messages, 1)},
       records_{ring_consumer::attach(memory_.records, ring_consumer_id::first, {})},
       options_{options},
@@ -318,21 +318,31 @@ std::optional<pair_event> process_pair::read_part() {
       .what = pair_event::kind::done, .bytes = {}, .number = done.consumed, .why = {}};
 }
 
+void process_pair::note_death(std::string why) {
+  descriptor pidfd;
+  {
+    const std::lock_guard lock{kill_mutex_};
+    pidfd = std::move(pidfd_);
+  }
+  deaths_.note(
+      {.pid = worker_pid_,
+       .generation = generation_,
+       .since = worker_since_,
+       .killed = killed_ || !why.empty(),
+       .why = std::move(why),
+       .hung_for = hung_for_,
+       .forbidden_call = guard_ && guard_->has_refused(worker_pid_) ? std::optional<int>{SYS_clone}
+                                                                    : std::nullopt},
+      memory_.control->crashes[number_ % detail::crashes_kept], shared_, std::move(pidfd));
+}
+
 bool process_pair::begin_failover() {
   const crash_block& block = memory_.control->crashes[number_ % detail::crashes_kept];
   // It may live, and only have overwritten what tells of its death. Who has reported a crash may
   // still dump its core.
   const auto state = block.state.load(std::memory_order_relaxed);
   if (state != crash_block::phase::told && state != crash_block::phase::complete) signal_worker();
-  deaths_.note(
-      {.pid = worker_pid_,
-       .generation = generation_,
-       .since = worker_since_,
-       .killed = killed_,
-       .hung_for = hung_for_,
-       .forbidden_call = guard_ && guard_->has_refused(worker_pid_) ? std::optional<int>{SYS_clone}
-                                                                    : std::nullopt},
-      block);
+  note_death();
   if (!messages_.is_unchanged()) {
     why_lost_ = overwritten_messages;
     return false;
@@ -408,7 +418,10 @@ pair_event process_pair::lost(std::string why) {
   phase_ = phase::over;
   why_lost_ = why;
   end_all();
-  signal_worker();
+  if (pidfd_) {  // else its death is noted, and it may still be writing down what it died of
+    signal_worker();
+    note_death(why_lost_);
+  }
   // ORDER: relaxed: the dead worker's, or what one gone mad says of itself.
   const bool begun =
       has_under_way() && memory_.control->began.load(std::memory_order_relaxed) == consumed_ + 1;

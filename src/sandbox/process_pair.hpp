@@ -97,6 +97,12 @@ class process_pair {
   [[nodiscard]] std::vector<crash_report> crashes(std::string_view server) {
     return deaths_.all(server);
   }
+  /// Those since the last call. Who keeps one keeps what the worker may still write down of it.
+  [[nodiscard]] std::vector<std::shared_ptr<worker_death>> take_deaths() {
+    return deaths_.take_new();
+  }
+  /// Ends it: what its worker wrote is not to be believed. next() is `lost` from now on.
+  void distrust(std::string why) { static_cast<void>(lost(std::move(why))); }
   /// SIGKILL; heard of as of any other death.
   /// THREADS: any.
   /// RETURNS: false if it is dead already, or nothing is known of it that can be believed.
@@ -123,6 +129,7 @@ class process_pair {
     return consumed_ + 1 < messages_.place().sequence;
   }
   bool signal_worker() noexcept;
+  void note_death(std::string why = {});
   void check_for_hang();
   void tell_known_generation() const noexcept;
   void end_all() noexcept;
@@ -134,7 +141,7 @@ class process_pair {
   [[nodiscard]] bool is_ours(pid_t pid) const noexcept;
   [[nodiscard]] std::uint32_t successor() const noexcept;
 
-  shared_memory shared_;
+  std::shared_ptr<const shared_memory> shared_;  ///< with deaths whose report is written there
   pair_memory memory_;
   ring_producer messages_;
   ring_consumer records_;

@@ -254,9 +254,11 @@ zygote_link::zygote_link() : hub_{::getpid()} {
 zygote_link::~zygote_link() {
   // In a copy that a fork of the user's has made: the zygote is not ours, and there is no thread.
   if (::getpid() != hub_) {
+    std::ignore = reporter_.release();
     std::ignore = ends_.release();
     return;
   }
+  reporter_.reset();
   ends_.reset();
   the_link.store(nullptr, std::memory_order_release);
   // Told, and not only closed: somebody may have a copy of the socket.
@@ -334,8 +336,14 @@ std::optional<ended_process> zygote_link::take_ended() noexcept {
 ended_processes& zygote_link::ends() {
   std::call_once(ends_made_, [this] {
     ends_ = std::make_unique<ended_processes>(ended_.get(), [this] { return take_ended(); });
+    reporter_ = std::make_unique<crash_reporter>(*ends_);
   });
   return *ends_;
+}
+
+crash_reporter& zygote_link::reporter() {
+  std::ignore = ends();
+  return *reporter_;
 }
 
 // --- followers -------------------------------------------------------------------------------

@@ -26,6 +26,7 @@
 
 #include <peeper/zygote.hpp>
 
+#include "sandbox/crash_reporter.hpp"
 #include "sandbox/descriptor.hpp"
 #include "sandbox/ended_processes.hpp"
 
@@ -84,6 +85,8 @@ class zygote_link {
   /// Takes them itself, from the first call on: that one starts its thread. Throws
   /// std::system_error if it cannot.
   [[nodiscard]] ended_processes& ends();
+  /// Who reports deaths. The same.
+  [[nodiscard]] crash_reporter& reporter();
 
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
 
@@ -97,6 +100,7 @@ class zygote_link {
   std::mutex mutex_;  // one request at a time
   std::once_flag ends_made_;
   std::unique_ptr<ended_processes> ends_;
+  std::unique_ptr<crash_reporter> reporter_;  // uses ends_
 };
 
 /// Forks the calling worker, with its state. As ::fork(), but in the child:

@@ -30,6 +30,10 @@ std::string status::to_string() const {
 
 namespace detail {
 
+std::vector<crash_report> branch::crash_history(duration limit) const {
+  return elsewhere_ ? elsewhere_->crashes(limit) : std::vector<crash_report>{};
+}
+
 std::expected<void, stop_error> to_stop_result(const std::expected<void, call_error>& stopped,
                                                const exit_reason& wanted) {
   if (stopped) return {};

@@ -120,6 +120,8 @@ class branch : public process, public boost::intrusive::list_base_hook<> {
   /// For one that does not come back from its callback: it can commit nothing more (P5), its name
   /// is free, and it ends when it comes back.
   void abandon() noexcept;
+  /// See peeper::crash_history. Any thread.
+  [[nodiscard]] std::vector<crash_report> crash_history(duration limit) const;
   /// Its end is over: nobody finds it, watchers have been told, what it had is let go. A request
   /// that its end drops is answered earlier, and closed() is true earlier.
   [[nodiscard]] bool gone() const noexcept {

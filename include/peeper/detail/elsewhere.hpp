@@ -16,6 +16,7 @@
 #include <typeinfo>
 #include <vector>
 
+#include <peeper/crash_report.hpp>
 #include <peeper/exit_reason.hpp>
 #include <peeper/pid.hpp>
 #include <peeper/time.hpp>
@@ -59,6 +60,8 @@ class worker_process {
   [[nodiscard]] virtual bool keeps_copy() const noexcept = 0;
   /// Why there is nobody left who has the state; empty if there is.
   [[nodiscard]] virtual const std::optional<exit_reason>& lost() const noexcept = 0;
+  /// The last crashes; waits for reports that are under way, no longer than `limit`. THREADS: any.
+  [[nodiscard]] virtual std::vector<crash_report> crashes(duration limit) const = 0;
   /// The worker's OS process is killed, whatever it is doing. THREADS: any.
   virtual void kill() noexcept = 0;
 };
