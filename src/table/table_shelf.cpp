@@ -88,9 +88,8 @@ void table_shelf::repeat(const std::shared_ptr<table_base>& t, const table_reque
     }
     keep_as_options_say(*t);
   } else {  // given away, or dropped
-    const std::shared_ptr<table_base> held = t;
-    remove(*held);
-    held->end();
+    remove(*t);
+    t->end();
   }
 }
 
