@@ -3,8 +3,11 @@
 // Typed servers whose callbacks run in an OS process of their own: what a call costs there, what
 // keeping a change costs, and how long after a death the next call is answered. The floors are the
 // rows of ring/ and pair/.
+#include <chrono>
 #include <csignal>
 #include <cstdint>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include <fmt/format.h>
@@ -37,11 +40,13 @@ struct who {
   using reply = std::int64_t;
 };
 
+using page = std::string;
+
 struct table {
   static constexpr bool isolatable = true;
   struct state {
     peeper::kept_map<std::uint64_t, std::uint64_t> entries;
-    peeper::kept_vector<std::uint64_t> bulk;
+    peeper::kept_vector<page> bulk;
   };
   static std::uint64_t handle_call(look /*m*/, state& s) { return s.entries.size(); }
   static std::uint64_t handle_call(put m, state& s) {
@@ -49,7 +54,7 @@ struct table {
     return s.entries.size();
   }
   static std::uint64_t handle_call(grow m, state& s) {
-    for (std::uint64_t i = 0; i < m.by; ++i) s.bulk.push_back(i);
+    for (std::uint64_t i = 0; i < m.by; ++i) s.bulk.push_back(page(4096, 'x'));
     return s.bulk.size();
   }
   static int handle_call(crash /*m*/, state& /*s*/) { return ::raise(SIGSEGV); }
@@ -101,15 +106,17 @@ void one_entry(report& r) {
 void death(report& r) {
   struct size {
     const char* name;
-    std::uint64_t numbers;
+    std::uint64_t pages;
   };
-  for (const size& of : {size{"1 MB", 131'072}, size{"64 MB", 8'388'608}}) {
+  for (const size& of : {size{"1 MB", 256}, size{"64 MB", 16'384}, size{"1 GB", 262'144}}) {
     peeper::runtime rt;
     const auto c = start(rt, true);
-    const std::uint64_t wanted = bench::short_run() ? 1000 : of.numbers;
+    const std::uint64_t wanted = bench::short_run() ? 10 : of.pages;
     for (std::uint64_t have = 0; have < wanted;) {
-      have = c.call(grow{std::min<std::uint64_t>(wanted - have, 65'536)}).value();
+      have = c.call(grow{std::min<std::uint64_t>(wanted - have, 1024)}).value();
     }
+    // It lives for a while before it dies: its follower has put its memory in order.
+    std::this_thread::sleep_for(std::chrono::microseconds{wanted * 16});
     for (const bool by_segv : {false, true}) {
       std::vector<double> times;
       for (std::size_t i = 0; i < bench::scaled(100); ++i) {

@@ -135,7 +135,10 @@ void death(report& r, std::uint64_t bytes, std::size_t deaths) {
   };
   for (const way& w : {way{"SIGKILL", false, false}, way{"SIGSEGV", true, false},
                        way{"SIGSEGV, protected first", true, true}}) {
-    client c{bench::short_run() ? megabyte : bytes, w.protect_first};
+    const std::uint64_t size = bench::short_run() ? megabyte : bytes;
+    client c{size, w.protect_first};
+    // A server lives for a while before it dies: its follower has put its memory in order.
+    std::this_thread::sleep_for(std::chrono::milliseconds{4} * (size / megabyte));
     std::vector<double> answered;
     std::vector<double> protected_again;
     for (std::size_t i = 0; i < std::max<std::size_t>(bench::scaled(deaths), 3); ++i) {

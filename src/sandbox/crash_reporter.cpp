@@ -8,6 +8,7 @@
 #include <utility>
 
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include "core/log.hpp"
 #include "core/real_clock.hpp"
@@ -16,6 +17,8 @@
 
 namespace peeper::sandbox {
 namespace {
+
+constexpr int lowest_priority = 19;
 
 time_point now() noexcept { return peeper::detail::read_clock(CLOCK_MONOTONIC); }
 
@@ -103,6 +106,9 @@ void crash_reporter::wake() noexcept {
 
 void crash_reporter::run() {
   ::pthread_setname_np(::pthread_self(), "peeper:reports");
+  // Of this thread: to look for symbols takes a millisecond, just when the next worker is to
+  // answer.
+  static_cast<void>(::setpriority(PRIO_PROCESS, 0, lowest_priority));
   for (;;) {
     // ORDER: acquire pairs with wake(), and with the thread that hears of ends.
     const std::uint32_t seen = ends_->changes().load(std::memory_order_acquire);

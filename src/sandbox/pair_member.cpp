@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sandbox/pair_member.hpp"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -20,6 +21,7 @@
 #include "core/real_clock.hpp"
 #include "sandbox/crash_handler.hpp"
 #include "sandbox/futex.hpp"
+#include "sandbox/huge_pages.hpp"
 #include "sandbox/limits.hpp"
 #include "sandbox/system_call_filter.hpp"
 
@@ -141,7 +143,8 @@ class pair_member {
       : memory_{memory},
         options_{options},
         records_{ring_producer::start(memory.records, 1)},
-        messages_{ring_consumer::attach(memory.messages, ring_consumer_id::first, trusted({}))} {
+        messages_{ring_consumer::attach(memory.messages, ring_consumer_id::first, trusted({}))},
+        memory_pages_{!options.limits.less_power} {
     control().pids[1] = ::getpid();
     control().lives[1].hold();
     report_crashes(crashes(), control().lives[1]);
@@ -411,6 +414,7 @@ class pair_member {
 
   void become_follower(std::uint32_t number, const ring_place& records_from) {
     process_ = number;
+    memory_pages_ = huge_pages{!options_.limits.less_power};
     follower_.reset();
     copy_.emplace(ring_consumer::attach(memory_.records, ring_consumer_id::second,
                                         {.generation = generation_, .from = records_from}));
@@ -433,13 +437,14 @@ class pair_member {
   void follow() {
     for (;;) {
       const bool something = catch_up();
+      const time_point now = peeper::detail::read_clock(CLOCK_MONOTONIC);
+      const time_point move_at = memory_pages_.move_some(now);
       auto outcome = death_watch::outcome::woken;
       if (something) {
-        const time_point again = peeper::detail::read_clock(CLOCK_MONOTONIC) + follower_rest;
-        outcome = worker_->watch.wait({}, again);
+        outcome = worker_->watch.wait({}, std::min(move_at, now + follower_rest));
       } else if (const auto ticket = copy_->prepare_sleep()) {
         const death_watch::word word{ticket->word, ticket->expected};
-        outcome = worker_->watch.wait({&word, 1}, time_point::max());
+        outcome = worker_->watch.wait({&word, 1}, move_at);
         copy_->end_sleep();
       }
       if (outcome != death_watch::outcome::died) continue;
@@ -456,7 +461,10 @@ class pair_member {
       if (!*next) return something;
       something = true;
       const auto& [sequence, generation, type, payload] = **next;
-      if (type == static_cast<std::uint16_t>(record_part::delta)) replica_->apply(payload);
+      if (type == static_cast<std::uint16_t>(record_part::delta)) {
+        replica_->apply(payload);
+        memory_pages_.written(payload.size());
+      }
       if (type == static_cast<std::uint16_t>(record_part::done)) {
         done_part done{};
         if (payload.size() != sizeof done) ::_exit(exit_bad_records);
@@ -551,6 +559,7 @@ class pair_member {
   std::optional<ring_consumer> copy_;
   std::optional<watched> worker_;
   ring_place next_message_;
+  huge_pages memory_pages_;
 
   friend class record_writer;
 };
