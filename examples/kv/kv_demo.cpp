@@ -418,8 +418,8 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_option("--seed", wanted.seed, "of what is random");
     CLI11_PARSE(app, argc, argv);
-    // Crashes are what this is about: a thousand warnings that there was one tell nothing more.
-    spdlog::set_level(spdlog::level::err);
+    // Crashes are what this is about: a thousand warnings and backtraces tell nothing more.
+    spdlog::set_level(spdlog::level::critical);
     std::vector<kv::isolation> all;
     if (where != "os-process") all.push_back(kv::isolation::in_program);
     if (where != "in-program") all.push_back(kv::isolation::os_process);
