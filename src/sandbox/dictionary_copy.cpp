@@ -18,12 +18,18 @@ bool dictionary_copy::take(std::span<const std::byte> note) {
   if (change == nullptr || !in.skip()) return false;
   const auto bytes = rest.first(in.offset());
   key changed{change->key(), {bytes.begin(), bytes.end()}};
-  if (in.left() == 0) {  // no value follows: it is gone
-    notes_.erase(changed);
-  } else {
-    notes_.insert_or_assign(std::move(changed), std::vector(note.begin(), note.end()));
-  }
+  const bool gone = in.left() == 0;
+  taken_.insert_or_assign(std::move(changed),
+                          gone ? std::vector<std::byte>{} : std::vector(note.begin(), note.end()));
   return true;
+}
+
+void dictionary_copy::commit() noexcept {
+  while (!taken_.empty()) {
+    auto note = taken_.extract(taken_.begin());
+    notes_.erase(note.key());
+    if (!note.mapped().empty()) notes_.insert(std::move(note));
+  }
 }
 
 void dictionary_copy::write(cbor_writer& out) const {

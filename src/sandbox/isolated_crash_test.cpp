@@ -243,9 +243,8 @@ TEST_F(crash_of_a_server, ByTerminateHasTheTextOfTheException) {
   const crash_report r = report_of(way::exception);
   EXPECT_EQ(r.reason().to_string(),
             "signalled: SIGABRT (std::terminate: std::runtime_error: unlucky)");
-  // Sanitized, the stack is unwound up to what is noexcept before it is found that nobody catches.
-  const auto* const where = sanitized ? "dying::throw_where_nothing_may(" : "dying::throw_unlucky(";
-  EXPECT_THAT(r.backtrace, Contains(HasSubstr(where)));
+  // Some compilers unwind the stack up to what is noexcept before they find that nobody catches.
+  EXPECT_THAT(r.backtrace, Contains(HasSubstr("dying::throw_where_nothing_may(")));
 }
 
 TEST_F(crash_of_a_server, ByAStackOverflowIsToldApart) {

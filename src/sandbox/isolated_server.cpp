@@ -219,6 +219,7 @@ class isolated_server final : public peeper::detail::worker_process {
     struct over {
       isolated_server* s;
       ~over() {
+        s->dictionary_.rollback();
         s->handling_ = false;
         s->under_way_ = {};
         s->held_.reset();
@@ -250,6 +251,7 @@ class isolated_server final : public peeper::detail::worker_process {
           if (e.number != *number) break;  // one that was sent to a worker that is dead
           if (failed) throw exit_reason{*failed};
           keep_open();
+          dictionary_.commit();
           running_here->committed = true;
           return;
         case pair_event::kind::crashed: crashed(note_crash(), e.began != *number);
